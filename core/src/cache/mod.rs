@@ -1,0 +1,5 @@
+//! Keys and values of positions already computed.
+
+mod ring;
+
+pub use ring::{ATTENTION_FLOOR, KvLayer, KvLayerMut, KvRing};

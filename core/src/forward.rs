@@ -1,0 +1,218 @@
+//! The packed transformer: one forward pass over a canvas.
+//!
+//! Two sweeps per layer. The first computes keys and values of every row into the ring, the second
+//! everything else; between them all workers meet, because attention reads rows of all of them.
+//! The last layer's second sweep, and the head, run only for the rows whose scores are wanted.
+
+mod sweep;
+
+use crate::decode::{Sampling, Score};
+use crate::exec::{Executor, for_each_piece};
+use crate::image::{ModelConfig, ModelImage};
+use crate::kernels::Kernels;
+use crate::layers::attention::AttentionShape;
+use crate::layers::rope::fill_tables;
+use crate::layers::weights::{LayerWeights, OuterWeights};
+use crate::memory::{EngineMemory, Scratch};
+use crate::model::{ForwardError, Model, Vocabulary};
+use crate::rows::Rows;
+use core::fmt;
+use sweep::{BlockPiece, Context, HeadPiece, KvPiece, LogitPiece};
+
+/// A transformer on borrowed weights and borrowed memory.
+#[derive(Debug)]
+pub struct Engine<'a, K, E> {
+    image: ModelImage<'a>,
+    outer: OuterWeights<'a>,
+    memory: EngineMemory<'a>,
+    kernels: K,
+    executor: E,
+}
+
+/// Why an engine could not be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The image holds `f32` or `f16` matrices, which only the reference on a host runs.
+    NotQuantized,
+    /// The memory was planned for another model, or for fewer workers.
+    WrongPlan,
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotQuantized => {
+                "the image is not quantized; write it as q8 or q4 with `demask quantize`"
+            }
+            Self::WrongPlan => "the memory was planned for another model or fewer workers",
+        })
+    }
+}
+
+impl core::error::Error for EngineError {}
+
+impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
+    /// Binds weights to memory from [`Plan::carve`](crate::Plan::carve) and fills the rotary tables.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the image is not quantized or the memory belongs to another plan.
+    pub fn new(
+        image: &ModelImage<'a>,
+        mut memory: EngineMemory<'a>,
+        kernels: K,
+        executor: E,
+    ) -> Result<Self, EngineError> {
+        let config = image.config();
+        let workers = executor.workers().max(1);
+        if memory.config != *config || memory.workers < workers {
+            return Err(EngineError::WrongPlan);
+        }
+        // The shares of workers that do not exist are left aside: the others stay aligned.
+        let share = memory.scratch.len() / memory.workers.max(1);
+        let scratch = core::mem::take(&mut memory.scratch);
+        memory.scratch = scratch.get_mut(..share * workers).unwrap_or_default();
+        memory.workers = workers;
+        // From here on a worker's share always holds its scratch memory.
+        if Scratch::carve(memory.scratch.get_mut(..share).unwrap_or_default(), &memory.shape)
+            .is_none()
+        {
+            return Err(EngineError::WrongPlan);
+        }
+        let outer = OuterWeights::of(image).ok_or(EngineError::NotQuantized)?;
+        for layer in 0..config.layers {
+            LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
+        }
+        fill_tables(config, memory.cos, memory.sin);
+        Ok(Self { image: *image, outer, memory, kernels, executor })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        self.image.config()
+    }
+
+    /// Writes the logits of every position, `[canvas.len(), vocab_size]`.
+    ///
+    /// For checking accuracy: decoding never holds a vocabulary of logits.
+    ///
+    /// # Errors
+    /// [`ForwardError`]; `OutputLength` if `out` has another length.
+    pub fn logits(&mut self, canvas: &[u32], out: &mut [f32]) -> Result<(), ForwardError> {
+        self.check_length(canvas)?;
+        let vocab = self.image.config().vocab_size as usize;
+        let (needed, given) = (canvas.len().saturating_mul(vocab), out.len());
+        if needed != given {
+            return Err(ForwardError::OutputLength { needed, given });
+        }
+        let rows = Rows::Span(0, canvas.len());
+        self.run_layers(canvas, rows)?;
+        let hidden = &*self.memory.hidden;
+        let piece = LogitPiece { rows, hidden, out, vocab, scratch: self.memory.scratch };
+        let context = context(&self.image, &self.outer, self.kernels, self.memory.shape);
+        for_each_piece(&self.executor, self.memory.workers, piece, &|piece| {
+            sweep::head_logits(&context, piece)
+        })
+    }
+
+    /// Runs all layers; the hidden rows in `wanted` are then those of the last one.
+    fn run_layers(&mut self, canvas: &[u32], wanted: Rows<'_>) -> Result<(), ForwardError> {
+        self.embed(canvas)?;
+        let image = self.image;
+        let memory = &mut self.memory;
+        let workers = memory.workers;
+        let context = context(&image, &self.outer, self.kernels, memory.shape);
+        let rotation = (&*memory.cos, &*memory.sin);
+        let all = Rows::Span(0, canvas.len());
+        let layers = image.config().layers;
+        for layer in 0..layers {
+            // Checked when the engine was built.
+            let Some(weights) = LayerWeights::of(&image, layer) else { break };
+            let kv = memory.ring.layer_mut(layer as usize);
+            let piece = KvPiece { rows: all, hidden: memory.hidden, kv, scratch: memory.scratch };
+            for_each_piece(&self.executor, workers, piece, &|piece| {
+                sweep::keys_and_values(&context, &weights, rotation, piece)
+            })
+            .map_err(|_| ForwardError::NotFinite { layer: Some(layer) })?;
+            let rows = if layer + 1 == layers { wanted } else { all };
+            let ring = memory.ring.layer(layer as usize);
+            let piece = BlockPiece::new(rows, memory.hidden, memory.scratch, &context);
+            for_each_piece(&self.executor, workers, piece, &|piece| {
+                sweep::block(&context, &weights, rotation, &ring, canvas.len(), piece)
+            })
+            .map_err(|_| ForwardError::NotFinite { layer: Some(layer) })?;
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, canvas: &[u32]) -> Result<(), ForwardError> {
+        let (len, max) = (canvas.len(), self.max_canvas());
+        if len > max { Err(ForwardError::CanvasTooLong { len, max }) } else { Ok(()) }
+    }
+
+    fn embed(&mut self, canvas: &[u32]) -> Result<(), ForwardError> {
+        self.check_length(canvas)?;
+        let dim = (self.image.config().model_dim as usize).max(1);
+        let rows = self.memory.hidden.chunks_exact_mut(dim);
+        for (position, (&id, row)) in canvas.iter().zip(rows).enumerate() {
+            if !self.outer.embedding.dequantize_row(id as usize, row) {
+                return Err(ForwardError::UnknownToken { position, id });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What every piece of work needs to know.
+fn context<'t, 'a, K: Kernels>(
+    image: &ModelImage<'a>,
+    outer: &'t OuterWeights<'a>,
+    kernels: K,
+    scratch: crate::memory::ScratchShape,
+) -> Context<'t, 'a, K> {
+    let c = image.config();
+    Context {
+        kernels,
+        outer,
+        scratch,
+        model_dim: c.model_dim as usize,
+        eps: c.norm_eps,
+        pairs: c.rope_pairs,
+        attention: AttentionShape {
+            heads: c.heads as usize,
+            kv_heads: c.kv_heads as usize,
+            head_dim: c.head_dim as usize,
+        },
+    }
+}
+
+impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
+    fn vocabulary(&self) -> Vocabulary {
+        let c = self.image.config();
+        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+    }
+
+    fn max_canvas(&self) -> usize {
+        self.memory.ring.slots
+    }
+
+    fn score(
+        &mut self,
+        canvas: &[u32],
+        wanted: &[u16],
+        sampling: &Sampling,
+        scores: &mut [Score],
+    ) -> Result<(), ForwardError> {
+        self.run_layers(canvas, Rows::List(wanted))?;
+        let rows = Rows::List(wanted);
+        let hidden = &*self.memory.hidden;
+        let piece = HeadPiece { rows, hidden, scores, scratch: self.memory.scratch };
+        let context = context(&self.image, &self.outer, self.kernels, self.memory.shape);
+        let mask_id = self.image.config().mask_id;
+        for_each_piece(&self.executor, self.memory.workers, piece, &|piece| {
+            sweep::head_scores(&context, mask_id, sampling, piece)
+        })
+        .map_err(|_| ForwardError::NotFinite { layer: None })
+    }
+}

@@ -1,0 +1,309 @@
+//! The sweeps over rows, and how each is cut into pieces for workers.
+
+use crate::cache::{KvLayer, KvLayerMut};
+use crate::decode::{Sampling, Score, ScoreAccumulator};
+use crate::exec::Split;
+use crate::image::RopePairs;
+use crate::kernels::Kernels;
+use crate::kernels::scalar::NotFinite;
+use crate::layers::attention::{AttentionScratch, AttentionShape, attend};
+use crate::layers::feed_forward::feed_forward;
+use crate::layers::head;
+use crate::layers::norm::rms_norm;
+use crate::layers::rope::rotate;
+use crate::layers::weights::{LayerWeights, OuterWeights};
+use crate::memory::{Scratch, ScratchShape};
+use crate::model::ForwardError;
+use crate::rows::Rows;
+
+/// What every piece of work needs to know.
+pub(super) struct Context<'t, 'a, K> {
+    pub(super) kernels: K,
+    pub(super) outer: &'t OuterWeights<'a>,
+    pub(super) scratch: ScratchShape,
+    pub(super) model_dim: usize,
+    pub(super) eps: f32,
+    pub(super) pairs: RopePairs,
+    pub(super) attention: AttentionShape,
+}
+
+/// Cosine and sine tables, `[slots, head_dim / 2]`.
+type Rotation<'t> = (&'t [f32], &'t [f32]);
+
+/// Row `index` of a `[rows, width]` slice.
+fn row<T>(all: &[T], index: usize, width: usize) -> &[T] {
+    all.chunks_exact(width.max(1)).nth(index).unwrap_or_default()
+}
+
+fn row_mut<T>(all: &mut [T], index: usize, width: usize) -> &mut [T] {
+    all.chunks_exact_mut(width.max(1)).nth(index).unwrap_or_default()
+}
+
+/// The rows of some workers, and their scratch memory.
+type Share<'t> = (Rows<'t>, &'t mut [u8]);
+
+/// Cuts scratch memory and rows between the first `left` workers and the others.
+fn share<'t>(
+    rows: Rows<'t>,
+    scratch: &'t mut [u8],
+    left: usize,
+    workers: usize,
+) -> (Share<'t>, Share<'t>) {
+    let workers = workers.max(1);
+    let (a, b) = rows.split((rows.len() * left).div_ceil(workers));
+    let bytes = (scratch.len() / workers * left).min(scratch.len());
+    let (scratch_a, scratch_b) = scratch.split_at_mut(bytes);
+    ((a, scratch_a), (b, scratch_b))
+}
+
+/// First sweep: rows whose keys and values are computed.
+pub(super) struct KvPiece<'t> {
+    pub(super) rows: Rows<'t>,
+    pub(super) hidden: &'t [f32],
+    pub(super) kv: KvLayerMut<'t>,
+    pub(super) scratch: &'t mut [u8],
+}
+
+impl Split for KvPiece<'_> {
+    fn split(self, left: usize, workers: usize) -> (Self, Self) {
+        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
+            share(self.rows, self.scratch, left, workers);
+        let (kv_a, kv_b) = self.kv.split_at_slot(rows_b.first().unwrap_or(usize::MAX));
+        (
+            Self { rows: rows_a, hidden: self.hidden, kv: kv_a, scratch: scratch_a },
+            Self { rows: rows_b, hidden: self.hidden, kv: kv_b, scratch: scratch_b },
+        )
+    }
+}
+
+/// Keys and values of the piece's rows, into the ring.
+pub(super) fn keys_and_values<K: Kernels>(
+    context: &Context<'_, '_, K>,
+    weights: &LayerWeights<'_>,
+    (cos, sin): Rotation<'_>,
+    mut piece: KvPiece<'_>,
+) -> Result<(), NotFinite> {
+    let shape = &context.scratch;
+    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
+    let AttentionShape { kv_heads, head_dim, .. } = context.attention;
+    let width = kv_heads * head_dim;
+    for tile in piece.rows.tiles(shape.tile()) {
+        normalize(context, weights.attention_norm, piece.hidden, 0, tile, &mut s)?;
+        s.activations.multiply(context.kernels, tile.len(), &weights.key, s.a);
+        for (position, keys) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
+            let half = head_dim / 2;
+            let (cos, sin) = (row(cos, position, half), row(sin, position, half));
+            context.kernels.vectorize(|| {
+                rotate(keys, head_dim, context.pairs, cos, sin);
+                piece.kv.store_keys(position, keys)
+            })?;
+        }
+        s.activations.multiply(context.kernels, tile.len(), &weights.value, s.a);
+        for (position, values) in tile.iter().zip(s.a.chunks_exact(width.max(1))) {
+            context.kernels.vectorize(|| piece.kv.store_values(position, values))?;
+        }
+    }
+    Ok(())
+}
+
+/// Normalizes and quantizes the rows of a tile as the input of the next products. The first row of
+/// `hidden` is canvas position `first`.
+fn normalize<K: Kernels>(
+    context: &Context<'_, '_, K>,
+    norm: &[f32],
+    hidden: &[f32],
+    first: usize,
+    tile: Rows<'_>,
+    s: &mut Scratch<'_>,
+) -> Result<(), NotFinite> {
+    for (i, position) in tile.iter().enumerate() {
+        let x = row(hidden, position.saturating_sub(first), context.model_dim);
+        context.kernels.vectorize(|| {
+            rms_norm(x, norm, context.eps, s.row)?;
+            s.activations.quantize_row(i, s.row)
+        })?;
+    }
+    Ok(())
+}
+
+/// Second sweep: rows that go through attention and the feed-forward network.
+pub(super) struct BlockPiece<'t> {
+    rows: Rows<'t>,
+    /// The canvas position of the first row of `hidden`.
+    first: usize,
+    hidden: &'t mut [f32],
+    model_dim: usize,
+    scratch: &'t mut [u8],
+}
+
+impl<'t> BlockPiece<'t> {
+    pub(super) fn new<K>(
+        rows: Rows<'t>,
+        hidden: &'t mut [f32],
+        scratch: &'t mut [u8],
+        context: &Context<'_, '_, K>,
+    ) -> Self {
+        Self { rows, first: 0, hidden, model_dim: context.model_dim, scratch }
+    }
+}
+
+impl Split for BlockPiece<'_> {
+    fn split(self, left: usize, workers: usize) -> (Self, Self) {
+        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
+            share(self.rows, self.scratch, left, workers);
+        let cut = rows_b.first().unwrap_or(usize::MAX).saturating_sub(self.first);
+        let at = cut.saturating_mul(self.model_dim).min(self.hidden.len());
+        let (hidden_a, hidden_b) = self.hidden.split_at_mut(at);
+        let first_b = self.first.saturating_add(cut);
+        (
+            Self { rows: rows_a, hidden: hidden_a, scratch: scratch_a, ..self },
+            Self { rows: rows_b, hidden: hidden_b, scratch: scratch_b, first: first_b, ..self },
+        )
+    }
+}
+
+/// Attention, feed-forward network and their residuals for the piece's rows.
+pub(super) fn block<K: Kernels>(
+    context: &Context<'_, '_, K>,
+    weights: &LayerWeights<'_>,
+    (cos, sin): Rotation<'_>,
+    ring: &KvLayer<'_>,
+    visible: usize,
+    piece: BlockPiece<'_>,
+) -> Result<(), NotFinite> {
+    let shape = &context.scratch;
+    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
+    let AttentionShape { heads, head_dim, .. } = context.attention;
+    let (width, half) = (heads * head_dim, head_dim / 2);
+    let first = piece.first;
+    for tile in piece.rows.tiles(shape.tile()) {
+        let rows = tile.len();
+        normalize(context, weights.attention_norm, piece.hidden, first, tile, &mut s)?;
+        s.activations.multiply(context.kernels, rows, &weights.query, s.a);
+        for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
+            let (cos, sin) = (row(cos, position, half), row(sin, position, half));
+            let mut memory = AttentionScratch {
+                query: s.query,
+                query_scales: s.query_scales,
+                weights: s.attention,
+            };
+            context.kernels.vectorize(|| {
+                rotate(query, head_dim, context.pairs, cos, sin);
+                attend(query, context.attention, ring, visible, &mut memory)
+            })?;
+        }
+        let attended = s.a.get(..rows * width).unwrap_or_default();
+        context.kernels.vectorize(|| s.activations.quantize_rows(attended, width))?;
+        s.activations.multiply(context.kernels, rows, &weights.attention_output, s.b);
+        add_residual(piece.hidden, first, tile, s.b, context.model_dim);
+        normalize(context, weights.ffn_norm, piece.hidden, first, tile, &mut s)?;
+        feed_forward(context.kernels, weights, rows, &mut s)?;
+        add_residual(piece.hidden, first, tile, s.b, context.model_dim);
+    }
+    Ok(())
+}
+
+fn add_residual(hidden: &mut [f32], first: usize, tile: Rows<'_>, delta: &[f32], dim: usize) {
+    for (position, delta) in tile.iter().zip(delta.chunks_exact(dim.max(1))) {
+        let x = row_mut(hidden, position.saturating_sub(first), dim);
+        for (x, d) in x.iter_mut().zip(delta) {
+            *x += d;
+        }
+    }
+}
+
+/// Rows whose scores are wanted, in step with `scores`.
+pub(super) struct HeadPiece<'t> {
+    pub(super) rows: Rows<'t>,
+    pub(super) hidden: &'t [f32],
+    pub(super) scores: &'t mut [Score],
+    pub(super) scratch: &'t mut [u8],
+}
+
+impl Split for HeadPiece<'_> {
+    fn split(self, left: usize, workers: usize) -> (Self, Self) {
+        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
+            share(self.rows, self.scratch, left, workers);
+        let (scores_a, scores_b) = self.scores.split_at_mut(rows_a.len().min(self.scores.len()));
+        (
+            Self { rows: rows_a, scores: scores_a, scratch: scratch_a, hidden: self.hidden },
+            Self { rows: rows_b, scores: scores_b, scratch: scratch_b, hidden: self.hidden },
+        )
+    }
+}
+
+/// Final norm and streamed head, reduced to one record per row.
+pub(super) fn head_scores<K: Kernels>(
+    context: &Context<'_, '_, K>,
+    mask_id: u32,
+    sampling: &Sampling,
+    piece: HeadPiece<'_>,
+) -> Result<(), NotFinite> {
+    let shape = &context.scratch;
+    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
+    let outer = context.outer;
+    for (tile, scores) in
+        piece.rows.tiles(shape.tile()).zip(piece.scores.chunks_mut(shape.tile().max(1)))
+    {
+        normalize(context, outer.output_norm, piece.hidden, 0, tile, &mut s)?;
+        for (accumulator, position) in s.accumulators.iter_mut().zip(tile.iter()) {
+            *accumulator = ScoreAccumulator::new(position as u32);
+        }
+        let (kernels, rows) = (context.kernels, tile.len());
+        head::stream(kernels, &outer.head, rows, &s.activations, s.b, |row, first, logits| {
+            if let Some(accumulator) = s.accumulators.get_mut(row) {
+                kernels.vectorize(|| accumulator.absorb(first, logits, mask_id, sampling));
+            }
+        });
+        for (score, accumulator) in scores.iter_mut().zip(s.accumulators.iter()) {
+            *score = accumulator.finish()?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows whose logits are written out whole.
+pub(super) struct LogitPiece<'t> {
+    pub(super) rows: Rows<'t>,
+    pub(super) hidden: &'t [f32],
+    pub(super) out: &'t mut [f32],
+    pub(super) vocab: usize,
+    pub(super) scratch: &'t mut [u8],
+}
+
+impl Split for LogitPiece<'_> {
+    fn split(self, left: usize, workers: usize) -> (Self, Self) {
+        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
+            share(self.rows, self.scratch, left, workers);
+        let at = rows_a.len().saturating_mul(self.vocab).min(self.out.len());
+        let (out_a, out_b) = self.out.split_at_mut(at);
+        let (hidden, vocab) = (self.hidden, self.vocab);
+        (
+            Self { rows: rows_a, out: out_a, scratch: scratch_a, hidden, vocab },
+            Self { rows: rows_b, out: out_b, scratch: scratch_b, hidden, vocab },
+        )
+    }
+}
+
+/// Final norm and head for every row of the piece.
+pub(super) fn head_logits<K: Kernels>(
+    context: &Context<'_, '_, K>,
+    piece: LogitPiece<'_>,
+) -> Result<(), ForwardError> {
+    let shape = &context.scratch;
+    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
+    let (outer, vocab) = (context.outer, piece.vocab.max(1));
+    let outputs = piece.out.chunks_mut(shape.tile().max(1).saturating_mul(vocab));
+    for (tile, out) in piece.rows.tiles(shape.tile()).zip(outputs) {
+        normalize(context, outer.output_norm, piece.hidden, 0, tile, &mut s)
+            .map_err(|_| ForwardError::NotFinite { layer: None })?;
+        let (kernels, rows) = (context.kernels, tile.len());
+        head::stream(kernels, &outer.head, rows, &s.activations, s.b, |row, first, logits| {
+            let target = row_mut(out, row, vocab).get_mut(first as usize..).unwrap_or_default();
+            for (target, &l) in target.iter_mut().zip(logits) {
+                *target = l;
+            }
+        });
+    }
+    Ok(())
+}

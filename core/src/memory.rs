@@ -1,0 +1,182 @@
+//! The caller's memory, divided into typed slices. [`Plan`](crate::Plan) counts what this takes.
+
+use crate::cache::KvRing;
+use crate::decode::{Commit, HEAD_CHUNK, Score, ScoreAccumulator};
+use crate::image::ModelConfig;
+use crate::layers::linear::ActivationBuffer;
+use crate::packed::GROUP;
+use crate::plan::{Limits, MAX_CANVAS, MEMORY_ALIGN, PlanError, Size};
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// Sizes that scratch memory depends on, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScratchShape {
+    tile: usize,
+    groups: usize,
+    wide_a: usize,
+    wide_b: usize,
+    model_dim: usize,
+    query_dim: usize,
+    heads: usize,
+    canvas: usize,
+}
+
+impl ScratchShape {
+    pub(crate) const fn new(c: &ModelConfig, limits: &Limits) -> Self {
+        let (model, ffn) = (c.model_dim as usize, c.ffn_dim as usize);
+        let (query, kv) = (c.query_dim(), c.kv_dim());
+        Self {
+            tile: limits.tile,
+            groups: max(max(model, ffn), query).div_ceil(GROUP),
+            wide_a: max(max(ffn, query), kv),
+            wide_b: max(max(ffn, model), HEAD_CHUNK),
+            model_dim: model,
+            query_dim: query,
+            heads: c.heads as usize,
+            canvas: limits.canvas,
+        }
+    }
+
+    pub(crate) const fn bytes(&self) -> Size {
+        Size::product::<i8>(self.tile, self.groups * GROUP)
+            .plus(Size::product::<f32>(self.tile, self.groups))
+            .plus(Size::product::<f32>(self.tile, self.wide_a))
+            .plus(Size::product::<f32>(self.tile, self.wide_b))
+            .plus(Size::of::<f32>(self.model_dim))
+            .plus(Size::of::<i8>(self.query_dim))
+            .plus(Size::of::<f32>(self.heads))
+            .plus(Size::of::<f32>(self.canvas))
+            .plus(Size::of::<ScoreAccumulator>(self.tile))
+    }
+}
+
+/// Cuts typed, aligned slices off the front of a byte slice.
+pub(crate) struct Carver<'a>(&'a mut [u8]);
+
+impl<'a> Carver<'a> {
+    pub(crate) fn new(memory: &'a mut [u8]) -> Result<Self, PlanError> {
+        if memory.as_ptr().align_offset(MEMORY_ALIGN) != 0 {
+            return Err(PlanError::Misaligned);
+        }
+        Ok(Self(memory))
+    }
+
+    pub(crate) fn take<T: bytemuck::Pod>(&mut self, a: usize, b: usize) -> Option<&'a mut [T]> {
+        let count = a.checked_mul(b)?;
+        let bytes = count.checked_mul(size_of::<T>())?;
+        let padded = bytes.checked_next_multiple_of(MEMORY_ALIGN)?;
+        let (head, rest) = core::mem::take(&mut self.0).split_at_mut_checked(padded)?;
+        self.0 = rest;
+        let head = head.get_mut(..bytes)?;
+        bytemuck::try_cast_slice_mut(head).ok()
+    }
+}
+
+/// Memory of an [`Engine`](crate::Engine).
+#[derive(Debug)]
+pub struct EngineMemory<'a> {
+    pub(crate) hidden: &'a mut [f32],
+    pub(crate) ring: KvRing<'a>,
+    pub(crate) cos: &'a mut [f32],
+    pub(crate) sin: &'a mut [f32],
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) shape: ScratchShape,
+    pub(crate) config: ModelConfig,
+    pub(crate) workers: usize,
+}
+
+/// Memory of a [`Session`](crate::Session).
+#[derive(Debug)]
+pub struct SessionMemory<'a> {
+    pub(crate) canvas: &'a mut [u32],
+    pub(crate) scores: &'a mut [Score],
+    pub(crate) wanted: &'a mut [u16],
+    pub(crate) commits: &'a mut [Commit],
+}
+
+impl<'a> SessionMemory<'a> {
+    /// Bytes for a session over another [`Model`](crate::Model) than the engine, or `None` if they
+    /// cannot be counted.
+    #[must_use]
+    pub const fn bytes(canvas: usize) -> Option<usize> {
+        Self::size(canvas).0
+    }
+
+    pub(crate) const fn size(canvas: usize) -> Size {
+        Size::of::<u32>(canvas)
+            .plus(Size::of::<Score>(canvas))
+            .plus(Size::of::<u16>(canvas))
+            .plus(Size::of::<Commit>(canvas))
+    }
+
+    /// Divides `memory` for a canvas of at most `canvas` tokens.
+    ///
+    /// # Errors
+    /// [`PlanError::Limits`], [`PlanError::Misaligned`] or [`PlanError::Memory`].
+    pub fn carve(memory: &'a mut [u8], canvas: usize) -> Result<Self, PlanError> {
+        let given = memory.len();
+        if canvas == 0 || canvas > MAX_CANVAS {
+            return Err(PlanError::Limits);
+        }
+        let needed = Self::bytes(canvas).ok_or(PlanError::TooLarge)?;
+        let mut carver = Carver::new(memory)?;
+        Self::take(&mut carver, canvas).ok_or(PlanError::Memory { needed, given })
+    }
+
+    pub(crate) fn take(carver: &mut Carver<'a>, canvas: usize) -> Option<Self> {
+        Some(Self {
+            canvas: carver.take(canvas, 1)?,
+            scores: carver.take(canvas, 1)?,
+            wanted: carver.take(canvas, 1)?,
+            commits: carver.take(canvas, 1)?,
+        })
+    }
+}
+
+/// Scratch memory of one worker, for up to `tile` rows.
+pub(crate) struct Scratch<'a> {
+    /// Quantized input of the matrix products.
+    pub(crate) activations: ActivationBuffer<'a>,
+    /// `[tile, wide_a]` floats.
+    pub(crate) a: &'a mut [f32],
+    /// `[tile, wide_b]` floats.
+    pub(crate) b: &'a mut [f32],
+    /// One normalized row.
+    pub(crate) row: &'a mut [f32],
+    /// One row of quantized query heads and their scales.
+    pub(crate) query: &'a mut [i8],
+    pub(crate) query_scales: &'a mut [f32],
+    /// Attention weights of one row and head.
+    pub(crate) attention: &'a mut [f32],
+    /// Running score records of the tile.
+    pub(crate) accumulators: &'a mut [ScoreAccumulator],
+}
+
+impl<'a> Scratch<'a> {
+    pub(crate) fn carve(bytes: &'a mut [u8], s: &ScratchShape) -> Option<Self> {
+        let mut carver = Carver(bytes);
+        Some(Self {
+            activations: ActivationBuffer {
+                values: carver.take(s.tile, s.groups * GROUP)?,
+                scales: carver.take(s.tile, s.groups)?,
+            },
+            a: carver.take(s.tile, s.wide_a)?,
+            b: carver.take(s.tile, s.wide_b)?,
+            row: carver.take(s.model_dim, 1)?,
+            query: carver.take(s.query_dim, 1)?,
+            query_scales: carver.take(s.heads, 1)?,
+            attention: carver.take(s.canvas, 1)?,
+            accumulators: carver.take(s.tile, 1)?,
+        })
+    }
+}
+
+impl ScratchShape {
+    /// Rows per tile.
+    pub(crate) fn tile(&self) -> usize {
+        self.tile
+    }
+}

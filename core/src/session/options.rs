@@ -1,0 +1,45 @@
+//! What can be chosen about decoding.
+
+use crate::decode::{CommitPolicy, Even, StopAtEos, TopQ};
+
+/// Smallest temperature other than 0: logits divided by less than this could overflow.
+pub const MIN_TEMPERATURE: f32 = 1e-6;
+
+/// How a canvas is to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Tokens per block. Blocks are decoded left to right, and must divide the generated region.
+    pub block_length: usize,
+    /// Forward passes planned for the whole region; a multiple of the number of blocks.
+    pub steps: usize,
+    /// 0 always proposes the most probable token.
+    pub temperature: f32,
+    /// Key of the random numbers, used if the temperature is above 0.
+    pub seed: u64,
+}
+
+impl Options {
+    /// One block, one token per step: the most careful way to fill `length` tokens.
+    #[must_use]
+    pub const fn one_block(length: usize) -> Self {
+        Self { block_length: length, steps: length, temperature: 0.0, seed: 0 }
+    }
+}
+
+/// The interchangeable parts of decoding.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Method<P = TopQ, S = Even, X = StopAtEos> {
+    /// Chooses what to commit.
+    pub policy: P,
+    /// How many commits a step should make.
+    pub schedule: S,
+    /// When the text is finished.
+    pub eos: X,
+}
+
+impl<P: CommitPolicy> Method<P> {
+    /// A policy with the even schedule, stopping at the end token.
+    pub fn with_policy(policy: P) -> Self {
+        Self { policy, schedule: Even, eos: StopAtEos }
+    }
+}

@@ -1,0 +1,37 @@
+//! What was decided at which step: for live views, plots and comparing two machines.
+
+use crate::decode::{Commit, Score};
+use core::ops::Range;
+
+/// Everything about one finished step.
+#[derive(Debug, Clone)]
+pub struct StepEvent<'a> {
+    /// Number of the forward pass, from 0.
+    pub forward: u32,
+    /// Block that was worked on.
+    pub block: Range<usize>,
+    /// The canvas after the step.
+    pub canvas: &'a [u32],
+    /// Masks left in the canvas.
+    pub masks: usize,
+    /// Scores of the candidates, ascending by position.
+    pub scores: &'a [Score],
+    /// Decisions, best first.
+    pub commits: &'a [Commit],
+}
+
+/// Receives every step. `()` receives nothing and costs nothing.
+pub trait Trace {
+    /// Called after each step.
+    fn step(&mut self, event: &StepEvent<'_>);
+}
+
+impl Trace for () {
+    fn step(&mut self, _: &StepEvent<'_>) {}
+}
+
+impl<F: FnMut(&StepEvent<'_>)> Trace for F {
+    fn step(&mut self, event: &StepEvent<'_>) {
+        self(event);
+    }
+}

@@ -1,0 +1,152 @@
+//! Damaged images: whatever byte changes and wherever an image ends, parsing says so, or gives a
+//! model that can be run.
+
+mod common;
+
+use common::{
+    Aligned, SMALLEST, image_with, reseal, sections_of_every_kind, small_image, with_engine,
+};
+use demask::decode::{Sampling, Score};
+use demask::image::{ImageError, ModelImage, SectionKind};
+use demask::packed::Format;
+use demask::{ForwardError, Model};
+use demask_quant::Quantization;
+
+/// Everything that an image says, apart from digests and counters.
+fn meaning(image: &ModelImage<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
+    let tensors: Vec<_> = image.tensors().map(|t| (t.role, t.format, t.bytes.to_vec())).collect();
+    let pieces: Vec<_> = image
+        .tokenizer()
+        .map(|tokenizer| (0..tokenizer.vocab_len()).map(|id| tokenizer.piece(id)).collect())
+        .unwrap_or_default();
+    let pieces: Vec<Vec<u8>> = pieces.into_iter().flatten().map(<[u8]>::to_vec).collect();
+    let prompt = image.prompt();
+    let prompt: (Vec<u32>, Vec<u32>, bool) =
+        (prompt.prefix().collect(), prompt.suffix().collect(), prompt.leading_space);
+    (*image.config(), pieces, prompt, tensors)
+}
+
+/// One forward pass over a short canvas: a result or an error, never a crash.
+fn forward(image: &ModelImage<'_>) -> Result<[Score; 2], ForwardError> {
+    let config = *image.config();
+    let sampling = Sampling { temperature: 0.5, seed: 3, step: 1 };
+    let mut scores = [Score::default(); 2];
+    let canvas = [config.vocab_size - 1, config.mask_id, config.eos_id, config.mask_id];
+    with_engine(image, 4, |mut engine| engine.score(&canvas, &[1, 3], &sampling, &mut scores))
+        .expect("the image is quantized")?;
+    Ok(scores)
+}
+
+/// Bytes in front of the tokenizer: header, section table and CONFIG.
+fn manifest_and_config(image: &[u8]) -> usize {
+    common::section_at(image, SectionKind::Tokenizer).0
+}
+
+/// All other values for header, section table, CONFIG and TENSORS; a few for every other byte.
+fn changes(image: &[u8]) -> impl Iterator<Item = (usize, u8)> + use<> {
+    let head = manifest_and_config(image);
+    let (table, length) = common::section_at(image, SectionKind::Tensors);
+    let table = table..table + length;
+    (0..image.len()).flat_map(move |at| {
+        let all = at < head || table.contains(&at);
+        let some = [1u8, 2, 4, 8, 16, 32, 64, 128, 255];
+        (1..=255u8).filter(move |change| all || some.contains(change)).map(move |c| (at, c))
+    })
+}
+
+#[test]
+fn no_changed_byte_passes_the_digests() {
+    for format in [Format::Q4, Format::Q8] {
+        let mut image = small_image(format);
+        ModelImage::parse(&image).unwrap();
+        for (at, change) in changes(&image) {
+            image[at] ^= change;
+            let result = ModelImage::parse(&image);
+            assert!(result.is_err(), "{format:?}: byte {at} changed by {change:#x}");
+            image[at] ^= change;
+        }
+    }
+}
+
+#[test]
+fn without_digests_every_changed_byte_is_refused_or_gives_a_model_that_runs() {
+    for format in [Format::Q4, Format::Q8] {
+        let mut image = small_image(format);
+        let original = image.clone();
+        let before = meaning(&ModelImage::parse(&original).unwrap());
+        let outside_sections = manifest_and_config(&image) - 64;
+        let (mut refused, mut same, mut ran, mut not_finite) = (0, 0, 0, 0);
+        for (at, change) in changes(&image) {
+            image[at] ^= change;
+            match ModelImage::parse_unverified(&image) {
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    refused += 1;
+                }
+                Ok(parsed) if at < outside_sections => {
+                    // Digests, minor version, security counter. Few need comparing in full.
+                    if change.is_power_of_two() {
+                        assert_eq!(meaning(&parsed), before, "byte {at}");
+                    }
+                    same += 1;
+                }
+                Ok(parsed) => match forward(&parsed) {
+                    Ok(_) => ran += 1,
+                    Err(ForwardError::NotFinite { .. }) => not_finite += 1,
+                    Err(error) => panic!("byte {at}: {error}"),
+                },
+            }
+            image[at] ^= change;
+        }
+        println!(
+            "{format:?}: {refused} refused, {same} the same, {ran} ran, {not_finite} not finite"
+        );
+        assert!(refused > 100_000 && same > 10_000 && ran > 10_000 && not_finite > 10);
+    }
+}
+
+#[test]
+fn every_truncation_is_named() {
+    let image = small_image(Format::Q4);
+    let needed = image.len() as u64;
+    for length in 0..image.len() {
+        let cut = Aligned::copy_of(&image[..length]);
+        let needed = if length < 64 { 64 } else { needed };
+        let error = ImageError::Truncated { needed };
+        assert_eq!(ModelImage::parse(&cut).unwrap_err(), error, "{length}");
+        assert_eq!(ModelImage::parse_unverified(&cut).unwrap_err(), error, "{length}");
+    }
+}
+
+#[test]
+fn resealed_changes_are_found_without_the_help_of_digests() {
+    let mut image = small_image(Format::Q8);
+    let original = image.clone();
+    let mut accepted = 0;
+    for (at, change) in changes(&original).step_by(7) {
+        image.copy_from_slice(&original);
+        image[at] ^= change;
+        reseal(&mut image);
+        if let Ok(parsed) = ModelImage::parse(&image) {
+            accepted += 1;
+            let _ = forward(&parsed);
+        }
+    }
+    println!("{accepted} accepted");
+    assert!(accepted > 1000);
+}
+
+#[test]
+fn an_image_of_every_format_parses_and_the_engine_takes_the_quantized_ones() {
+    let formats = [Format::F32, Format::F16, Format::Q8, Format::Q4];
+    for (layers, embedding) in formats.into_iter().flat_map(|a| formats.map(|b| (a, b))) {
+        let quantization = Quantization { layers, embedding };
+        let image = image_with(&sections_of_every_kind(), quantization, 5);
+        let image = ModelImage::parse(&image).unwrap();
+        assert_eq!(*image.config(), SMALLEST);
+        assert_eq!(image.header().security_counter, 7);
+        let packed = |format| matches!(format, Format::Q8 | Format::Q4);
+        let built = with_engine(&image, 4, |_| ());
+        assert_eq!(built.is_ok(), packed(layers) && packed(embedding), "{quantization:?}");
+    }
+}

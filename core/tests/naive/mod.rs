@@ -1,0 +1,192 @@
+//! The numerics contract written down a second time, with one loop per formula: integers and scales
+//! are taken from the stored bytes, every number is computed on its own, and nothing is fast.
+//!
+//! Only `exp` comes from the crate: its polynomial *is* the contract.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use demask::image::{ModelConfig, ModelImage, RopePairs, Tensor, TensorRole};
+use demask::math::exp;
+use demask::packed::Format;
+
+const GROUP: usize = 32;
+const BLOCK: usize = 16;
+
+/// The integer and the scale of one weight, from the tensor's bytes.
+fn weight(tensor: &Tensor<'_>, row: usize, col: usize) -> (i32, f32) {
+    let groups = tensor.cols.div_ceil(GROUP);
+    let cells = tensor.rows.div_ceil(BLOCK) * groups;
+    let cell = row / BLOCK * groups + col / GROUP;
+    let (lane, input) = (row % BLOCK, col % GROUP);
+    let (cell_bytes, integer) = match tensor.format {
+        Format::Q8 => {
+            let at = cell * 512 + input / 4 * 64 + lane * 4 + input % 4;
+            (512, i32::from(tensor.bytes[at] as i8))
+        }
+        Format::Q4 => {
+            let at = cell * 256 + input % 16 / 4 * 64 + lane * 4 + input % 4;
+            let byte = i32::from(tensor.bytes[at]);
+            (256, if input < 16 { byte % 16 - 8 } else { byte / 16 - 8 })
+        }
+        other => panic!("{other:?} is not packed"),
+    };
+    let at = cells * cell_bytes + (cell * BLOCK + lane) * 2;
+    let scale = half::f16::from_le_bytes([tensor.bytes[at], tensor.bytes[at + 1]]);
+    (integer, scale.to_f32())
+}
+
+/// One group of numbers as integers up to 127, and the scale. Small ones count as zero.
+fn quantize(x: &[f32], floor: f32) -> (Vec<i32>, f32) {
+    let largest = x.iter().map(|x| x.abs()).fold(0.0, f32::max);
+    if largest < floor {
+        return (vec![0; x.len()], 0.0);
+    }
+    let inverse = 127.0 / largest;
+    let q = x.iter().map(|x| (x * inverse).round_ties_even() as i32).collect();
+    (q, largest / 127.0)
+}
+
+/// Matrix times vector: integer dot products per group, groups added in ascending order.
+fn linear(tensor: &Tensor<'_>, x: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), tensor.cols);
+    let groups: Vec<_> = x.chunks(GROUP).map(|group| quantize(group, 2f32.powi(-60))).collect();
+    let mut out = Vec::new();
+    for row in 0..tensor.rows {
+        let mut sum = 0.0f32;
+        for (g, (q, scale)) in groups.iter().enumerate() {
+            let (_, weight_scale) = weight(tensor, row, g * GROUP);
+            let dot: i32 = (0..q.len()).map(|i| weight(tensor, row, g * GROUP + i).0 * q[i]).sum();
+            let product = weight_scale * scale;
+            let term = product * dot as f32;
+            sum += term;
+        }
+        out.push(sum);
+    }
+    out
+}
+
+/// A sum in the documented order: eight chains, then a tree.
+fn sum(x: impl Iterator<Item = f32>) -> f32 {
+    let mut chains = [0.0f32; 8];
+    for (i, x) in x.enumerate() {
+        chains[i % 8] += x;
+    }
+    let [a, b, c, d, e, f, g, h] = chains;
+    let (even, odd) = ((a + e) + (c + g), (b + f) + (d + h));
+    even + odd
+}
+
+fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+    let mean_square = sum(x.iter().map(|x| x * x)) / x.len() as f32;
+    let inverse = 1.0 / (mean_square + eps).sqrt();
+    x.iter().zip(weight).map(|(x, w)| x * inverse * w).collect()
+}
+
+/// Rotates every head by the angles of its position.
+fn rotate(config: &ModelConfig, position: usize, heads: &mut [f32]) {
+    let dim = config.head_dim as usize;
+    for head in heads.chunks_mut(dim) {
+        for pair in 0..dim / 2 {
+            let exponent = -2.0 * pair as f64 / dim as f64;
+            let frequency = libm::pow(f64::from(config.rope_theta), exponent);
+            let (sin, cos) = libm::sincos(position as f64 * frequency);
+            let (sin, cos) = (sin as f32, cos as f32);
+            let (i, j) = match config.rope_pairs {
+                RopePairs::HalfSplit => (pair, pair + dim / 2),
+                RopePairs::Adjacent => (2 * pair, 2 * pair + 1),
+            };
+            let (a, b) = (head[i], head[j]);
+            head[i] = a * cos - b * sin;
+            head[j] = b * cos + a * sin;
+        }
+    }
+}
+
+fn silu(x: f32) -> f32 {
+    if x < 0.0 { x * exp(x) / (1.0 + exp(x)) } else { x / (1.0 + exp(-x)) }
+}
+
+/// A head's entries as integers and their scale, as the ring stores them.
+type Head = (Vec<i32>, f32);
+
+/// The heads of one row.
+fn heads(config: &ModelConfig, row: &[f32]) -> Vec<Head> {
+    row.chunks(config.head_dim as usize).map(|head| quantize(head, 2f32.powi(-30))).collect()
+}
+
+/// Attention of one row over all positions.
+fn attention(
+    config: &ModelConfig,
+    query: &[f32],
+    keys: &[Vec<Head>],
+    values: &[Vec<Head>],
+) -> Vec<f32> {
+    let share = (config.heads / config.kv_heads) as usize;
+    let factor = 1.0 / (config.head_dim as f32).sqrt();
+    let mut out = Vec::new();
+    for (h, (q, scale)) in heads(config, query).into_iter().enumerate() {
+        let scale = scale * factor;
+        let score = |(k, key_scale): &Head| {
+            let dot: i32 = q.iter().zip(k).map(|(q, k)| q * k).sum();
+            scale * key_scale * dot as f32
+        };
+        let scores: Vec<f32> = keys.iter().map(|key| score(&key[h / share])).collect();
+        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = scores
+            .iter()
+            .map(|s| if s - largest < -27.725_887 { 0.0 } else { exp(s - largest) })
+            .collect();
+        let inverse = 1.0 / sum(weights.iter().copied());
+        for i in 0..q.len() {
+            let mut y = 0.0f32;
+            for (weight, value) in weights.iter().zip(values) {
+                let (v, value_scale) = &value[h / share];
+                let scaled = weight * value_scale;
+                y += scaled * v[i] as f32;
+            }
+            out.push(y * inverse);
+        }
+    }
+    out
+}
+
+/// The logits of every position of a canvas.
+pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
+    let config = image.config();
+    let tensor = |role: TensorRole| image.tensor(role).unwrap();
+    let norm =
+        |role: TensorRole, x: &[f32]| rms_norm(x, tensor(role).as_f32().unwrap(), config.norm_eps);
+    let embedding = tensor(TensorRole::Embedding);
+    let dim = config.model_dim as usize;
+    let embed = |id: &u32| {
+        let weights = (0..dim).map(|col| weight(&embedding, *id as usize, col));
+        weights.map(|(integer, scale)| scale * integer as f32).collect()
+    };
+    let mut rows: Vec<Vec<f32>> = canvas.iter().map(embed).collect();
+    for layer in 0..config.layers {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (position, x) in rows.iter().enumerate() {
+            let x = norm(TensorRole::AttentionNorm(layer), x);
+            let mut key = linear(&tensor(TensorRole::Key(layer)), &x);
+            rotate(config, position, &mut key);
+            keys.push(heads(config, &key));
+            values.push(heads(config, &linear(&tensor(TensorRole::Value(layer)), &x)));
+        }
+        for (position, hidden) in rows.iter_mut().enumerate() {
+            let x = norm(TensorRole::AttentionNorm(layer), hidden);
+            let mut query = linear(&tensor(TensorRole::Query(layer)), &x);
+            rotate(config, position, &mut query);
+            let attended = attention(config, &query, &keys, &values);
+            let delta = linear(&tensor(TensorRole::AttentionOutput(layer)), &attended);
+            hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
+            let x = norm(TensorRole::FfnNorm(layer), hidden);
+            let gate = linear(&tensor(TensorRole::Gate(layer)), &x);
+            let up = linear(&tensor(TensorRole::Up(layer)), &x);
+            let inner: Vec<f32> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
+            let delta = linear(&tensor(TensorRole::Down(layer)), &inner);
+            hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
+        }
+    }
+    let head = if config.tied_head { embedding } else { tensor(TensorRole::Head) };
+    rows.iter().map(|x| linear(&head, &norm(TensorRole::OutputNorm, x))).collect()
+}

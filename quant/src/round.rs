@@ -1,0 +1,125 @@
+//! Rounding a group of 32 weights to integers with one `f16` scale.
+
+use demask::packed::{GROUP, WeightFormat};
+use half::f16;
+
+/// A rounded group: the weights are `scale * values`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoundedGroup {
+    /// Shared scale.
+    pub scale: f16,
+    /// Integers in the format's range; zero beyond the input.
+    pub values: [i8; GROUP],
+}
+
+/// Scales tried around the one that just covers the largest weight, as factors of it.
+///
+/// A scale a little too small clips the one largest weight and serves the other 31 better.
+const Q4_FACTORS: [f32; 15] =
+    [0.70, 0.74, 0.78, 0.82, 0.85, 0.88, 0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.09, 1.13, 1.17];
+
+/// Rounds up to 32 weights: to nearest with the covering scale for Q8, with the scale of least
+/// squared error for Q4.
+///
+/// Weights too large for an `f16` scale are the caller's to refuse: see [`largest_weight`].
+///
+/// ```
+/// use demask::packed::WeightFormat;
+/// use demask_quant::round::round_group;
+///
+/// let group = round_group(&[0.5, -1.0, 0.25], WeightFormat::Q8);
+/// assert_eq!(group.values[..4], [64, -127, 32, 0]);
+/// ```
+#[must_use]
+pub fn round_group(weights: &[f32], format: WeightFormat) -> RoundedGroup {
+    let largest = weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
+    match format {
+        WeightFormat::Q8 => with_scale(weights, largest.abs() / 127.0, format),
+        WeightFormat::Q4 => {
+            // -8 exists and +8 does not, so the largest weight is put on -8: a negative scale
+            // where it is positive. Near-symmetric groups may prefer the other sign.
+            let cover = largest / -8.0;
+            let candidates = Q4_FACTORS.iter().flat_map(|f| [cover * f, -cover * f]);
+            let mut best = with_scale(weights, cover, format);
+            let mut least = squared_error(weights, &best);
+            for scale in candidates {
+                let group = with_scale(weights, scale, format);
+                let error = squared_error(weights, &group);
+                if error < least {
+                    (best, least) = (group, error);
+                }
+            }
+            best
+        }
+    }
+}
+
+/// Largest weight that a format can hold with a finite scale.
+#[must_use]
+pub fn largest_weight(format: WeightFormat) -> f32 {
+    f32::from(f16::MAX) * f32::from(format.range().1)
+}
+
+fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> RoundedGroup {
+    let (min, max) = format.range();
+    let scale = f16::from_f32(scale);
+    let step = scale.to_f32();
+    let mut values = [0; GROUP];
+    if step != 0.0 {
+        for (q, w) in values.iter_mut().zip(weights) {
+            *q = (w / step).round_ties_even().clamp(f32::from(min), f32::from(max)) as i8;
+        }
+    }
+    RoundedGroup { scale, values }
+}
+
+fn squared_error(weights: &[f32], group: &RoundedGroup) -> f64 {
+    let scale = group.scale.to_f32();
+    let pairs = weights.iter().zip(&group.values);
+    pairs.map(|(w, q)| f64::from(w - scale * f32::from(*q)).powi(2)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_stay_zero() {
+        for format in [WeightFormat::Q8, WeightFormat::Q4] {
+            let group = round_group(&[0.0; 32], format);
+            assert_eq!((group.scale.to_f32(), group.values), (0.0, [0; 32]));
+        }
+    }
+
+    #[test]
+    fn values_stay_in_range_and_near() {
+        let weights: [f32; 32] = core::array::from_fn(|i| ((i * 37 % 64) as f32 - 31.7) / 50.0);
+        for (format, bound) in [(WeightFormat::Q8, 0.003), (WeightFormat::Q4, 0.06)] {
+            let group = round_group(&weights, format);
+            let (min, max) = format.range();
+            assert!(group.values.iter().all(|q| (min..=max).contains(q)));
+            let worst = weights
+                .iter()
+                .zip(group.values)
+                .map(|(w, q)| (w - group.scale.to_f32() * f32::from(q)).abs())
+                .fold(0.0, f32::max);
+            assert!(worst < bound, "{format:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn the_search_is_never_worse_than_the_covering_scale() {
+        let mut state = 1u32;
+        for _ in 0..200 {
+            let weights: [f32; 32] = core::array::from_fn(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            });
+            let largest =
+                weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
+            let plain = with_scale(&weights, largest / -8.0, WeightFormat::Q4);
+            let best = round_group(&weights, WeightFormat::Q4);
+            assert!(squared_error(&weights, &best) <= squared_error(&weights, &plain));
+        }
+    }
+}

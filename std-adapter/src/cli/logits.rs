@@ -1,0 +1,32 @@
+//! `demask logits`: every position's logits, for parity work.
+
+use super::options::{MachineArgs, ModelArgs};
+use super::{CliError, Problem};
+use crate::npy::write_npy;
+use crate::runtime::{Memory, Runtime};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct LogitsArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Token ids of the canvas, separated by commas
+    #[arg(long, value_delimiter = ',', required = true, value_name = "ID,ID,...")]
+    ids: Vec<u32>,
+    /// Where to write [ids, vocabulary] f32 numbers as .npy
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+pub(super) fn run(args: &LogitsArgs) -> Result<(), CliError> {
+    let model = args.model.open()?;
+    let size = super::run::canvas_size(args.ids.len(), 0, model.config().context as usize)?;
+    let runtime = Runtime::new(&model).problem()?;
+    let mut memory = Memory::default();
+    let mut network = runtime.network(&args.machine.settings(size), &mut memory).problem()?;
+    let logits = network.logits(&args.ids).problem()?;
+    write_npy(&args.out, &logits, args.ids.len(), model.config().vocab_size as usize).problem()
+}

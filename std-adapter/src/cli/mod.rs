@@ -1,0 +1,137 @@
+//! The `demask` command: what it takes, and which module does it.
+
+mod bench;
+mod eval;
+mod infill;
+mod inspect;
+pub mod live;
+mod logits;
+pub mod options;
+mod plan;
+mod quantize;
+mod run;
+mod table;
+
+use clap::{Parser, Subcommand};
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  demask                                            watch the bundled model fill a canvas
+  demask \"book a table for two in boston\"           the same with your own words
+  demask run intents --prompt \"play some jazz\" --json
+  demask run intents --prompt \"play some jazz\" --threshold 0.9
+  demask infill intents --text '<|user|> [MASK:8]<|json|>{\"intent\":\"PlayMusic\",\"artist\":\"weezer\"}'
+  demask quantize path/to/hf-folder model.dmk --type q4
+  demask eval model.dmk --task snips --data valid.jsonl
+  demask plan model.dmk --canvas 96 --tile 8
+";
+
+/// Masked-diffusion language models: the same answer, bit for bit, on every target.
+#[derive(Debug, Parser)]
+#[command(
+    name = "demask",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What the bundled model should answer, if no command is given
+    prompt: Option<String>,
+    #[command(flatten)]
+    output: options::OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer a prompt, showing the canvas as it unmasks
+    Run(run::RunArgs),
+    /// Fill the gaps of a text, wherever they are
+    Infill(infill::InfillArgs),
+    /// Score a model on a task
+    Eval(eval::EvalArgs),
+    /// Show what is in a model
+    Inspect(inspect::InspectArgs),
+    /// Write an image with 4-bit, 8-bit or float weights
+    Quantize(quantize::QuantizeArgs),
+    /// Count the bytes of memory and flash that a model needs
+    Plan(plan::PlanArgs),
+    /// Write the logits of every position to a .npy file
+    Logits(logits::LogitsArgs),
+    /// Time forward passes and a whole decode
+    Bench(bench::BenchArgs),
+}
+
+/// An error with its advice in one sentence.
+#[derive(Debug)]
+pub struct CliError {
+    message: String,
+    /// The reader of our output has gone: nothing to report.
+    broken_pipe: bool,
+}
+
+impl CliError {
+    /// An error of the command line itself.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), broken_pipe: false }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        let broken_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { message: format!("cannot write the output: {error}"), broken_pipe }
+    }
+}
+
+/// Any error, as a [`CliError`].
+pub trait Problem<T> {
+    /// Keeps the value or the error's message.
+    ///
+    /// # Errors
+    /// The error's message.
+    fn problem(self) -> Result<T, CliError>;
+}
+
+impl<T, E: fmt::Display> Problem<T> for Result<T, E> {
+    fn problem(self) -> Result<T, CliError> {
+        self.map_err(|error| CliError::new(error.to_string()))
+    }
+}
+
+/// Runs the command line. Returns 0, 1 for a failure, or 2 for a command line that makes no sense.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run::demo(cli.prompt, cli.output),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Infill(args)) => infill::run(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Quantize(args)) => quantize::run(&args),
+        Some(Command::Plan(args)) => plan::run(&args),
+        Some(Command::Logits(args)) => logits::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.broken_pipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Measuring accuracy: tasks with known answers, and the scores that published results use.
+
+mod python_json;
+pub mod snips;

@@ -1,0 +1,293 @@
+//! SNIPS: from an utterance to a JSON frame with an intent and slots (Coucke et al. 2018,
+//! <https://arxiv.org/abs/1805.10190>).
+//!
+//! Texts, frames and scores are those of the scripts that train the bundled model, to the letter;
+//! how an answer is produced is the caller's business.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::python_json::Value;
+use crate::read::read_capped;
+
+const MAX_FILE_BYTES: u64 = 64 << 20;
+const MAX_LINE_BYTES: usize = 64 << 10;
+
+/// One utterance with its annotation, in normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// What the speaker wants.
+    pub intent: String,
+    /// The utterance in pieces, each with the slot that it fills, if any. None is empty.
+    pub segments: Vec<(Option<String>, String)>,
+}
+
+/// Why a file of examples was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SnipsError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; give a file of JSON lines", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A line is not an example.
+    #[error(
+        "line {line} is not an example: {reason}; expected is \
+         {{\"intent\": text, \"segments\": [[slot or null, text], ...]}}"
+    )]
+    Line {
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing but empty lines.
+    #[error("there is no example in the file; give a file of JSON lines")]
+    Empty,
+}
+
+/// An example as it is stored.
+#[derive(Deserialize)]
+struct Line {
+    intent: String,
+    segments: Vec<(Option<String>, String)>,
+}
+
+/// Reads a file with one JSON object per line; empty lines are skipped.
+///
+/// # Errors
+/// [`SnipsError`] names the line.
+pub fn load(path: &Path) -> Result<Vec<Example>, SnipsError> {
+    let read = |source| SnipsError::Read { path: path.to_owned(), source };
+    parse(&read_capped(path, MAX_FILE_BYTES).map_err(read)?)
+}
+
+/// [`load`] for content that is already in memory.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(content: &[u8]) -> Result<Vec<Example>, SnipsError> {
+    let mut examples = Vec::new();
+    for (number, line) in (1..).zip(content.split(|&b| b == b'\n')) {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let example = parse_line(line);
+        examples.push(example.map_err(|reason| SnipsError::Line { line: number, reason })?);
+    }
+    if examples.is_empty() { Err(SnipsError::Empty) } else { Ok(examples) }
+}
+
+fn parse_line(line: &[u8]) -> Result<Example, String> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
+    }
+    let Line { intent, segments } = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+    if segments.iter().any(|(slot, _)| slot.as_deref() == Some("intent")) {
+        return Err("a slot is called \"intent\", which is the key of the intent itself".into());
+    }
+    let segments = segments.into_iter().map(|(slot, text)| (slot, normal_form(&text)));
+    let segments = segments.filter(|(_, words)| !words.is_empty()).collect();
+    Ok(Example { intent, segments })
+}
+
+/// The normal form of an utterance: lower case, the characters `. , ? ! ; ' ’ " ( )` replaced by
+/// spaces, single spaces between words and none around them. Prompts must have it.
+#[must_use]
+pub fn normal_form(text: &str) -> String {
+    const DROPPED: [char; 10] = ['.', ',', '?', '!', ';', '\'', '’', '"', '(', ')'];
+    // Python's split() also breaks at the four ASCII separators.
+    let separates =
+        |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c) || DROPPED.contains(&c);
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split(separates).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+impl Example {
+    /// The utterance, and the frame as compact JSON: the intent, then the slots in order of first
+    /// appearance; a slot that is filled more than once is a list.
+    #[must_use]
+    pub fn render(&self) -> (String, String) {
+        let words: Vec<&str> = self.segments.iter().map(|(_, words)| words.as_str()).collect();
+        let mut frame = String::from("{\"intent\":");
+        push_json(&mut frame, &self.intent);
+        for (slot, values) in self.slots() {
+            frame.push(',');
+            push_json(&mut frame, slot);
+            frame.push(':');
+            if let [value] = values.as_slice() {
+                push_json(&mut frame, value);
+                continue;
+            }
+            for (i, value) in values.iter().enumerate() {
+                frame.push(if i == 0 { '[' } else { ',' });
+                push_json(&mut frame, value);
+            }
+            frame.push(']');
+        }
+        frame.push('}');
+        (words.join(" "), frame)
+    }
+
+    fn slots(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut slots: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (slot, words) in &self.segments {
+            let Some(slot) = slot else { continue };
+            match slots.iter_mut().find(|(name, _)| name == slot) {
+                Some((_, values)) => values.push(words),
+                None => slots.push((slot, vec![words])),
+            }
+        }
+        slots
+    }
+}
+
+/// A JSON string as `json.dumps(text, ensure_ascii=False)` writes it.
+fn push_json(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            // Writing to a String does not fail.
+            c if c < ' ' => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// What counts of a frame: the intent, and the slots with their values as text, sorted.
+#[derive(Debug, Clone, PartialEq)]
+struct Frame {
+    intent: Value,
+    slots: Vec<(String, String)>,
+}
+
+impl Frame {
+    /// `None` for invalid JSON and for anything but an object with an intent.
+    fn parse(json: &str) -> Option<Self> {
+        let Some(Value::Object(fields)) = Value::parse(json) else { return None };
+        let mut intent = None;
+        let mut slots = Vec::new();
+        for (key, value) in fields {
+            match value {
+                value if key == "intent" => intent = Some(value),
+                Value::List(items) => slots.extend(items.iter().map(|v| (key.clone(), v.to_str()))),
+                value => slots.push((key, value.to_str())),
+            }
+        }
+        slots.sort();
+        Some(Self { intent: intent?, slots })
+    }
+}
+
+/// Accuracy on a set of examples. The first four are percentages, 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SnipsScore {
+    /// Answers whose intent and slots are all right.
+    pub frame: f64,
+    /// Answers whose intent is right.
+    pub intent: f64,
+    /// F1 over slots: a slot counts when its name and its value are right.
+    pub slot_f1: f64,
+    /// Answers that are not a frame at all.
+    pub invalid: f64,
+    /// Number of answers.
+    pub n: usize,
+}
+
+/// Counts from which a [`SnipsScore`] is made, one answer at a time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SnipsTally {
+    answers: usize,
+    frames: usize,
+    intents: usize,
+    invalid: usize,
+    true_slots: usize,
+    false_slots: usize,
+    missed_slots: usize,
+}
+
+impl SnipsTally {
+    /// Scores one answer, the text up to the first end token.
+    pub fn add(&mut self, example: &Example, answer: &str) {
+        let (_, gold) = example.render();
+        // A rendered example is a frame; were it not one, nothing would count as right.
+        let gold = Frame::parse(&gold);
+        let gold_slots = gold.as_ref().map_or(&[][..], |gold| &gold.slots);
+        self.answers += 1;
+        let Some(found) = Frame::parse(answer) else {
+            self.invalid += 1;
+            self.missed_slots += gold_slots.len();
+            return;
+        };
+        self.intents += usize::from(gold.as_ref().is_some_and(|g| g.intent == found.intent));
+        self.frames += usize::from(gold.as_ref() == Some(&found));
+        let right = common(gold_slots, &found.slots);
+        self.true_slots += right;
+        self.false_slots += found.slots.len() - right;
+        self.missed_slots += gold_slots.len() - right;
+    }
+
+    /// The score so far; all zero before the first answer.
+    #[must_use]
+    pub fn score(&self) -> SnipsScore {
+        let percent = |count: usize| 100.0 * count as f64 / self.answers.max(1) as f64;
+        let right = 2.0 * self.true_slots as f64;
+        let wrong = (self.false_slots + self.missed_slots) as f64;
+        SnipsScore {
+            frame: percent(self.frames),
+            intent: percent(self.intents),
+            // The small term is the training script's guard against 0 / 0.
+            slot_f1: 100.0 * right / (right + wrong + 1e-9),
+            invalid: percent(self.invalid),
+            n: self.answers,
+        }
+    }
+}
+
+/// Size of the intersection of two sorted multisets.
+fn common(a: &[(String, String)], b: &[(String, String)]) -> usize {
+    let (mut i, mut j, mut count) = (0, 0, 0);
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        count += usize::from(x == y);
+        i += usize::from(x <= y);
+        j += usize::from(x >= y);
+    }
+    count
+}
+
+/// Scores `decode`, which turns an utterance in normal form into the text of an answer, on every
+/// example. `progress` is told the tally after each.
+///
+/// # Errors
+/// The first error of `decode`.
+pub fn evaluate<E>(
+    examples: &[Example],
+    mut decode: impl FnMut(&str) -> Result<String, E>,
+    mut progress: impl FnMut(&SnipsTally),
+) -> Result<SnipsScore, E> {
+    let mut tally = SnipsTally::default();
+    for example in examples {
+        let (utterance, _) = example.render();
+        tally.add(example, &decode(&utterance)?);
+        progress(&tally);
+    }
+    Ok(tally.score())
+}
+
+#[cfg(test)]
+#[path = "snips_tests.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+//! demask on a host: models opened from files and folders, threads, the float reference, the
+//! accuracy harness and the `demask` command.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`read`] | Hugging Face folders: weights, configuration, tokenizer |
+//! | [`mmap`], [`atomic`], [`npy`] | files: mapped for reading, written whole or not at all |
+//! | [`load`] | a model as the user names it |
+//! | [`prompt`] | a user's text to the ids of a canvas, and back |
+//! | [`detect`] | the fastest kernels that the processor has |
+//! | [`pool`] | threads as the engine's executor |
+//! | [`runtime`] | a loaded model made ready: packed engine or float reference |
+//! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
+//! | [`harness`] | tasks and their scores |
+//! | [`cli`] | the `demask` command |
+#![deny(unsafe_code)]
+
+pub mod atomic;
+pub mod cli;
+pub mod detect;
+pub mod harness;
+pub mod load;
+pub mod mmap;
+pub mod npy;
+pub mod pool;
+pub mod prompt;
+pub mod read;
+pub mod reference;
+pub mod runtime;

@@ -1,0 +1,5 @@
+//! The `demask` command.
+
+fn main() -> std::process::ExitCode {
+    demask_std::cli::main()
+}

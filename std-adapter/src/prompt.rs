@@ -1,0 +1,99 @@
+//! From a user's text to the ids of a canvas, and back.
+
+use crate::harness::snips::normal_form;
+use demask::image::PromptFormat;
+use demask::text::{EncodeError, Specials, Tokenizer, Utf8Stream};
+use demask_quant::PromptData;
+
+/// What stands around a user's text; see [`PromptFormat`].
+pub type Prompt = PromptData;
+
+/// Special tokens around an utterance in models that answer with a JSON frame.
+const FRAME_TOKENS: (&str, &str) = ("<|user|>", "<|json|>");
+
+/// The prompt format that a vocabulary's special tokens imply: `<|user|>` and `<|json|>` mean an
+/// utterance in normal form, with a JSON frame as the answer. Any other vocabulary gets the bare
+/// text.
+#[must_use]
+pub fn from_special_tokens(tokenizer: &Tokenizer<'_>) -> Prompt {
+    match (tokenizer.special(FRAME_TOKENS.0), tokenizer.special(FRAME_TOKENS.1)) {
+        (Some(user), Some(json)) => Prompt {
+            prefix: vec![user],
+            suffix: vec![json],
+            leading_space: true,
+            normal_form: true,
+        },
+        _ => Prompt::default(),
+    }
+}
+
+/// The prompt format of an image.
+#[must_use]
+pub fn from_image(format: &PromptFormat<'_>) -> Prompt {
+    Prompt {
+        prefix: format.prefix().collect(),
+        suffix: format.suffix().collect(),
+        leading_space: format.leading_space,
+        normal_form: format.normal_form,
+    }
+}
+
+/// The ids of a prompt: prefix, text, suffix.
+///
+/// # Errors
+/// [`EncodeError`] if the vocabulary lacks a byte of the text.
+pub fn encode(
+    prompt: &Prompt,
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+) -> Result<Vec<u32>, EncodeError> {
+    let mut text = if prompt.normal_form { normal_form(text) } else { text.to_owned() };
+    if prompt.leading_space && !text.is_empty() {
+        text.insert(0, ' ');
+    }
+    let mut ids = prompt.prefix.clone();
+    ids.extend(plain_ids(tokenizer, &text)?);
+    ids.extend(&prompt.suffix);
+    Ok(ids)
+}
+
+/// The ids of a text without special tokens.
+///
+/// # Errors
+/// [`EncodeError`] if the vocabulary lacks a byte of the text.
+pub fn plain_ids(tokenizer: &Tokenizer<'_>, text: &str) -> Result<Vec<u32>, EncodeError> {
+    let mut ids = room_for(text);
+    let n = tokenizer.encode(text, &mut ids)?;
+    ids.truncate(n);
+    Ok(ids)
+}
+
+/// The ids of a text in which special tokens may be spelled out.
+///
+/// # Errors
+/// [`EncodeError`] if the vocabulary lacks a byte of the text.
+pub fn ids_with_specials(tokenizer: &Tokenizer<'_>, text: &str) -> Result<Vec<u32>, EncodeError> {
+    let mut ids = room_for(text);
+    let n = tokenizer.encode_with_specials(text, &mut ids)?;
+    ids.truncate(n);
+    Ok(ids)
+}
+
+/// Room for the merge loop: one entry per byte and a prefix space, twice for its cache of ranks.
+fn room_for(text: &str) -> Vec<u32> {
+    vec![0; 2 * (text.len() + 1)]
+}
+
+/// The text of ids, with or without special tokens spelled out. Ids outside the vocabulary have no
+/// text.
+#[must_use]
+pub fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32], specials: Specials) -> String {
+    let mut text = String::new();
+    let mut stream = Utf8Stream::new();
+    let known = ids.iter().copied().filter(|id| *id < tokenizer.vocab_len());
+    let known: Vec<u32> = known.collect();
+    // The only error is an unknown id, and those were left out.
+    let _ = tokenizer.decode(&known, specials, &mut stream, |part| text.push_str(part));
+    stream.finish(|part| text.push_str(part));
+    text
+}

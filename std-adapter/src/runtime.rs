@@ -1,0 +1,258 @@
+//! A loaded model made ready to score canvases: the packed engine, or the float reference.
+
+use crate::detect::{Choice, DetectError, WithKernels, with_kernels};
+use crate::load::LoadedModel;
+use crate::pool::{Pool, PoolError};
+use crate::reference::{ReferenceError, ReferenceModel};
+use demask::decode::{Sampling, Score};
+use demask::{
+    Engine, EngineError, EngineMemory, ForwardError, Kernels, Limits, Model, ModelImage, Plan,
+    PlanError, SessionMemory, Vocabulary,
+};
+use demask_quant::{BoxError, WeightSource};
+
+/// Rows that a host engine pushes through a layer together.
+pub const HOST_TILE: usize = 32;
+
+/// Why a model could not be made ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Threads.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Processor.
+    #[error(transparent)]
+    Kernels(#[from] DetectError),
+    /// Memory.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Image and engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The weights could not be read.
+    #[error("cannot read the weights: {0}")]
+    Weights(BoxError),
+    /// The forward pass failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+}
+
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(16))]
+struct Chunk([u8; 16]);
+
+/// Zeroed memory, aligned for [`Plan::carve`].
+#[derive(Default)]
+pub struct Memory(Vec<Chunk>);
+
+impl Memory {
+    /// At least `bytes` bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(vec![Chunk::default(); bytes.div_ceil(16)])
+    }
+
+    /// The bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+
+    /// Memory of a session over any model, for canvases of up to `canvas` tokens.
+    ///
+    /// # Errors
+    /// [`PlanError`] for a canvas of absurd size.
+    pub fn for_session(canvas: usize) -> Result<Self, PlanError> {
+        Ok(Self::new(SessionMemory::bytes(canvas).ok_or(PlanError::TooLarge)?))
+    }
+}
+
+/// A network that can also give all its logits.
+pub trait Network: Model + Send {
+    /// Logits of every position, `[canvas.len(), vocab_size]`.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError>;
+
+    /// Name of the arithmetic: `scalar`, `avx2`, ..., `f32`.
+    fn kernels(&self) -> &'static str;
+}
+
+/// How to run a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Longest canvas.
+    pub canvas: usize,
+    /// Threads of one forward pass.
+    pub threads: usize,
+    /// Kernels of the packed engine.
+    pub kernels: Choice,
+}
+
+/// A model with everything that does not depend on the canvas length.
+pub enum Runtime<'m> {
+    /// Quantized: runs in place.
+    Packed(Box<ModelImage<'m>>),
+    /// Floating point: weights copied out as `f32`.
+    Float(Box<ReferenceModel>),
+}
+
+impl<'m> Runtime<'m> {
+    /// Binds to a loaded model.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Weights`] if float weights cannot be read.
+    pub fn new(model: &'m LoadedModel) -> Result<Self, RuntimeError> {
+        let quantized = |image: &ModelImage<'_>| image.tensors().any(|t| t.packed().is_some());
+        if let Some(image) = model.image().filter(quantized) {
+            return Ok(Self::Packed(Box::new(image)));
+        }
+        let mut source = model;
+        let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
+            source.read_rows(role, rows.start, out)
+        };
+        let reference = ReferenceModel::from_rows(*model.config(), read);
+        Ok(Self::Float(Box::new(reference.map_err(RuntimeError::Weights)?)))
+    }
+
+    /// A network on `memory`, which is resized to what it needs.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub fn network<'n>(
+        &'n self,
+        settings: &Settings,
+        memory: &'n mut Memory,
+    ) -> Result<Box<dyn Network + 'n>, RuntimeError> {
+        let pool = Pool::new(settings.threads)?;
+        match self {
+            Self::Packed(image) => {
+                let limits = Limits {
+                    canvas: settings.canvas,
+                    tile: HOST_TILE.min(settings.canvas.max(1)),
+                    workers: settings.threads.clamp(1, crate::pool::MAX_THREADS),
+                };
+                let plan = Plan::new(image.config(), &limits)?;
+                *memory = Memory::new(plan.bytes());
+                let (for_engine, _) = plan.carve(memory.bytes())?;
+                let build = BuildEngine { image, memory: for_engine, pool };
+                Ok(with_kernels(settings.kernels, build)??)
+            }
+            Self::Float(model) => Ok(Box::new(Float { model, pool, canvas: settings.canvas })),
+        }
+    }
+}
+
+/// Builds the engine for whichever kernels are chosen.
+struct BuildEngine<'a> {
+    image: &'a ModelImage<'a>,
+    memory: EngineMemory<'a>,
+    pool: Pool,
+}
+
+impl<'a> WithKernels for BuildEngine<'a> {
+    type Output = Result<Box<dyn Network + 'a>, EngineError>;
+
+    fn run<K: Kernels + 'static>(self, kernels: K) -> Self::Output {
+        Ok(Box::new(Packed(Engine::new(self.image, self.memory, kernels, self.pool)?)))
+    }
+}
+
+/// The packed engine.
+struct Packed<'a, K>(Engine<'a, K, Pool>);
+
+impl<K: Kernels> Model for Packed<'_, K> {
+    fn vocabulary(&self) -> Vocabulary {
+        self.0.vocabulary()
+    }
+
+    fn max_canvas(&self) -> usize {
+        self.0.max_canvas()
+    }
+
+    fn score(
+        &mut self,
+        canvas: &[u32],
+        wanted: &[u16],
+        sampling: &Sampling,
+        scores: &mut [Score],
+    ) -> Result<(), ForwardError> {
+        self.0.score(canvas, wanted, sampling, scores)
+    }
+}
+
+impl<K: Kernels> Network for Packed<'_, K> {
+    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
+        let mut out = vec![0.0; canvas.len() * self.0.config().vocab_size as usize];
+        self.0.logits(canvas, &mut out)?;
+        Ok(out)
+    }
+
+    fn kernels(&self) -> &'static str {
+        K::NAME
+    }
+}
+
+/// The float reference.
+struct Float<'a> {
+    model: &'a ReferenceModel,
+    pool: Pool,
+    canvas: usize,
+}
+
+impl Float<'_> {
+    fn rows(&self, canvas: &[u32], wanted: &[usize]) -> Result<Vec<f32>, ForwardError> {
+        if canvas.is_empty() || wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pool.install(|| self.model.logits(canvas, wanted)).map_err(|error| match error {
+            ReferenceError::TokenId { position, id, .. } => {
+                ForwardError::UnknownToken { position, id }
+            }
+            ReferenceError::TooLong { rows, context } => {
+                ForwardError::CanvasTooLong { len: rows, max: context }
+            }
+            _ => ForwardError::NotFinite { layer: None },
+        })
+    }
+}
+
+impl Model for Float<'_> {
+    fn vocabulary(&self) -> Vocabulary {
+        let c = self.model.config();
+        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+    }
+
+    fn max_canvas(&self) -> usize {
+        self.canvas.min(self.model.config().context as usize)
+    }
+
+    fn score(
+        &mut self,
+        canvas: &[u32],
+        wanted: &[u16],
+        sampling: &Sampling,
+        scores: &mut [Score],
+    ) -> Result<(), ForwardError> {
+        let vocabulary = self.vocabulary();
+        let rows: Vec<usize> = wanted.iter().map(|row| usize::from(*row)).collect();
+        let logits = self.rows(canvas, &rows)?;
+        let logits = logits.chunks_exact(vocabulary.size as usize);
+        for ((score, position), logits) in scores.iter_mut().zip(wanted).zip(logits) {
+            *score = Score::from_logits((*position).into(), logits, vocabulary.mask_id, sampling)
+                .map_err(|_| ForwardError::NotFinite { layer: None })?;
+        }
+        Ok(())
+    }
+}
+
+impl Network for Float<'_> {
+    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
+        self.rows(canvas, &(0..canvas.len()).collect::<Vec<_>>())
+    }
+
+    fn kernels(&self) -> &'static str {
+        "f32"
+    }
+}

@@ -1,0 +1,125 @@
+//! The bundled model's source against logits from PyTorch: the float reference exactly, the packed
+//! engine by agreement and divergence.
+
+use demask::packed::Format;
+use demask_quant::{Quantization, Sections, write_image};
+use demask_std::detect::Choice;
+use demask_std::load::LoadedModel;
+use demask_std::runtime::{Memory, Runtime, Settings};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+const MASK: u32 = 1;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents")
+}
+
+/// A canvas and its logits, `[ids, vocabulary]`.
+struct Case {
+    ids: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+fn cases() -> Vec<Case> {
+    let bytes = std::fs::read(folder().join("golden.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let words = |name: String| -> Vec<[u8; 4]> {
+        let (words, rest) = file.tensor(&name).unwrap().data().as_chunks::<4>();
+        assert!(rest.is_empty());
+        words.to_vec()
+    };
+    (0..6)
+        .map(|i| Case {
+            ids: words(format!("case{i}.ids")).into_iter().map(u32::from_le_bytes).collect(),
+            logits: words(format!("case{i}.logits")).into_iter().map(f32::from_le_bytes).collect(),
+        })
+        .collect()
+}
+
+fn logits_of(model: &LoadedModel, ids: &[u32]) -> Vec<f32> {
+    let runtime = Runtime::new(model).unwrap();
+    let mut memory = Memory::default();
+    let settings = Settings { canvas: ids.len(), threads: 2, kernels: Choice::Auto };
+    runtime.network(&settings, &mut memory).unwrap().logits(ids).unwrap()
+}
+
+/// Writes an image of the folder and opens it.
+fn quantized(format: Quantization, name: &str) -> LoadedModel {
+    let source = LoadedModel::open(&folder(), true).unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let sections = Sections {
+        config: *source.config(),
+        tokenizer: source.tokenizer_section().map(<[u8]>::to_vec),
+        prompt: Some(source.prompt().clone()),
+        security_counter: 0,
+    };
+    let mut file = std::fs::File::create(&path).unwrap();
+    write_image(&sections, format, &mut &source, &mut file, &mut |_| {}).unwrap();
+    LoadedModel::open(&path, true).unwrap()
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+    logits.iter().map(|l| f64::from(l - max) - sum.ln()).collect()
+}
+
+fn argmax(logits: &[f32]) -> usize {
+    (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
+}
+
+/// Share of masked positions with the same most probable token, and the mean KL divergence there.
+fn agreement(model: &LoadedModel) -> (f64, f64) {
+    let vocab = model.config().vocab_size as usize;
+    let (mut same, mut divergence, mut n) = (0.0, 0.0, 0.0);
+    for case in cases() {
+        let logits = logits_of(model, &case.ids);
+        let rows = logits.chunks(vocab).zip(case.logits.chunks(vocab));
+        for ((got, exact), _) in rows.zip(&case.ids).filter(|(_, id)| **id == MASK) {
+            same += f64::from(u8::from(argmax(got) == argmax(exact)));
+            let (p, q) = (log_softmax(exact), log_softmax(got));
+            divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+            n += 1.0;
+        }
+    }
+    (same / n, divergence / n)
+}
+
+#[test]
+fn float_reference_matches_pytorch() {
+    let model = LoadedModel::open(&folder(), true).unwrap();
+    let mut worst = 0.0f32;
+    for case in cases() {
+        let logits = logits_of(&model, &case.ids);
+        assert_eq!(logits.len(), case.logits.len());
+        let difference = logits.iter().zip(&case.logits).map(|(a, b)| (a - b).abs());
+        worst = difference.fold(worst, f32::max);
+    }
+    println!("largest difference {worst}");
+    assert!(worst <= 2e-4, "{worst}");
+}
+
+#[test]
+fn eight_bits_agree_with_pytorch() {
+    let (same, kl) = agreement(&quantized(Quantization::uniform(Format::Q8), "golden-q8.dmk"));
+    println!("q8: {:.2} % agree, KL {kl:.5}", 100.0 * same);
+    assert!(same >= 0.99 && kl < 0.001, "{same} {kl}");
+}
+
+#[test]
+fn four_bits_agree_with_pytorch() {
+    let format = Quantization { layers: Format::Q4, embedding: Format::Q8 };
+    let (same, kl) = agreement(&quantized(format, "golden-q4.dmk"));
+    println!("q4: {:.2} % agree, KL {kl:.5}", 100.0 * same);
+    assert!(same >= 0.95 && kl < 0.02, "{same} {kl}");
+}
+
+#[test]
+fn the_bundled_image_is_this_folder_in_four_bits() {
+    let format = Quantization { layers: Format::Q4, embedding: Format::Q8 };
+    let written = quantized(format, "golden-bundled.dmk");
+    let bundled = LoadedModel::bundled(true).unwrap();
+    let bytes = |model: &LoadedModel| model.image().unwrap().as_bytes().to_vec();
+    assert!(bytes(&written) == bytes(&bundled), "models/intents-q4.dmk is out of date");
+}

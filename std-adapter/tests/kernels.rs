@@ -1,0 +1,43 @@
+//! Every kernel that this processor can run gives the bits of the definition.
+//!
+//! `DEMASK_REQUIRE_FEATURES=avx2,avx512-vnni` makes a missing one a failure.
+
+use demask::decode::{Sampling, Score};
+use demask_std::detect::{self, Choice};
+use demask_std::load::LoadedModel;
+use demask_std::runtime::{Memory, Runtime, Settings};
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn avx2() {
+    demask::kernels::check::if_available(detect::avx2().ok(), demask::kernels::check::all);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn avx512_vnni() {
+    demask::kernels::check::if_available(detect::avx512_vnni().ok(), demask::kernels::check::all);
+}
+
+/// The bundled model's scores of a half-masked canvas.
+fn scores(kernels: Choice) -> Vec<Score> {
+    let model = LoadedModel::bundled(false).unwrap();
+    let runtime = Runtime::new(&model).unwrap();
+    let mut memory = Memory::new(0);
+    let settings = Settings { canvas: 75, threads: 2, kernels };
+    let mut network = runtime.network(&settings, &mut memory).unwrap();
+    let mask = model.config().mask_id;
+    let canvas: Vec<u32> = (0..75).map(|i| if i % 2 == 0 { mask } else { 5 + i * 7 }).collect();
+    let wanted: Vec<u16> = (0..75).step_by(2).collect();
+    let mut scores = vec![Score::default(); wanted.len()];
+    network.score(&canvas, &wanted, &Sampling::GREEDY, &mut scores).unwrap();
+    scores
+}
+
+#[test]
+fn the_whole_model_gives_the_same_scores() {
+    let expected = scores(Choice::Scalar);
+    for kernels in detect::available() {
+        assert_eq!(scores(kernels), expected, "{kernels}");
+    }
+}

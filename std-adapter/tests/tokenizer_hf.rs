@@ -1,0 +1,133 @@
+//! The same ids and the same text as Hugging Face `tokenizers`, from the same `tokenizer.json`.
+
+mod tokenizer_texts;
+
+use demask::text::{Specials, Utf8Stream};
+use demask_std::read::tokenizer_json;
+use tokenizer_texts::{Lcg, trained};
+use tokenizers::Tokenizer as Theirs;
+
+/// A tokenizer of ours beside theirs.
+struct Pair {
+    section: Vec<u8>,
+    theirs: Theirs,
+}
+
+impl Pair {
+    fn new(json: &[u8]) -> Self {
+        let section = tokenizer_json::parse(json).unwrap().to_section().unwrap();
+        Self { section, theirs: Theirs::from_bytes(json).unwrap() }
+    }
+
+    fn ours(&self) -> demask::text::Tokenizer<'_> {
+        demask::text::Tokenizer::parse(&self.section).unwrap()
+    }
+
+    /// Compares both ways of encoding, and decoding with and without specials.
+    fn compare(&mut self, text: &str) {
+        let mut out = vec![0; 2 * text.len() + 2];
+        for as_text in [false, true] {
+            self.theirs.set_encode_special_tokens(as_text);
+            let expected = self.theirs.encode(text, false).unwrap().get_ids().to_vec();
+            let ours = self.ours();
+            let count = match as_text {
+                true => ours.encode(text, &mut out),
+                false => ours.encode_with_specials(text, &mut out),
+            };
+            let ids = &out[..count.unwrap()];
+            assert_eq!(ids, expected, "{text:?}, specials as text: {as_text}");
+            for specials in [Specials::Skip, Specials::Render] {
+                let expected = self.theirs.decode(ids, specials == Specials::Skip).unwrap();
+                assert_eq!(self.decode(ids, specials), expected, "{text:?} {specials:?}");
+            }
+        }
+        let count = self.ours().encode(text, &mut out).unwrap();
+        let back = self.decode(&out[..count], Specials::Render);
+        assert_eq!(back.strip_prefix(' ').unwrap_or(&back), text.strip_prefix(' ').unwrap_or(text));
+    }
+
+    fn decode(&self, ids: &[u32], specials: Specials) -> String {
+        let (mut stream, mut text) = (Utf8Stream::new(), String::new());
+        let ours = self.ours();
+        // One by one, as tokens come out of a model.
+        for id in ids {
+            ours.decode(&[*id], specials, &mut stream, |part| text.push_str(part)).unwrap();
+        }
+        stream.finish(|part| text.push_str(part));
+        text
+    }
+}
+
+#[test]
+fn a_trained_tokenizer_gives_the_same_ids() {
+    for add_prefix_space in [false, true] {
+        let mut pair = Pair::new(&trained(add_prefix_space));
+        let mut random = Lcg(11);
+        for _ in 0..2500 {
+            pair.compare(&random.text(60));
+        }
+        for text in ["", " ", "<|user|>", "a<|user|><|user|>  b", "<|user|>\n<|use", "<|user|>|>"] {
+            pair.compare(text);
+        }
+    }
+}
+
+#[test]
+fn random_ids_give_the_same_text() {
+    let pair = Pair::new(&trained(false));
+    let mut random = Lcg(12);
+    let vocabulary = pair.ours().vocab_len() as usize;
+    for _ in 0..2000 {
+        let ids: Vec<u32> =
+            (0..random.below(20)).map(|_| random.below(vocabulary) as u32).collect();
+        let expected = pair.theirs.decode(&ids, true).unwrap();
+        assert_eq!(pair.decode(&ids, Specials::Skip), expected, "{ids:?}");
+    }
+}
+
+#[test]
+fn long_words_give_the_same_ids() {
+    let mut pair = Pair::new(&trained(false));
+    let mut random = Lcg(13);
+    let letters: String = (0..4096).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+    pair.compare(&letters);
+    pair.compare(&"abc".repeat(1400));
+    pair.compare(&"the".repeat(1400));
+    pair.compare(&" ".repeat(4096));
+    pair.compare(&"日本語漢字".repeat(300));
+}
+
+#[test]
+fn the_bundled_model_gives_the_same_ids() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/intents/tokenizer.json");
+    let json = std::fs::read(path).unwrap();
+    let mut pair = Pair::new(&json);
+    let mut random = Lcg(14);
+    for _ in 0..3000 {
+        pair.compare(&random.text(60));
+    }
+    pair.compare("<|user|>set the lights in the kitchen to 40%<|json|>{\"intent\":\"lights\"}");
+}
+
+#[test]
+fn merges_that_share_a_result_keep_their_order() {
+    // "ab" + "c" and "a" + "bc" both make "abc"; the pair (abc, ab) ranks between them, so it is
+    // due before the second "ab" + "c".
+    let json = br#"{
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5,
+            "abcab": 6, "abcabc": 7},
+            "merges": [["a", "b"], ["a", "bc"], ["abc", "ab"], ["ab", "c"], ["b", "c"],
+            ["abcab", "c"]]}
+    }"#;
+    let mut pair = Pair::new(json);
+    let mut random = Lcg(15);
+    pair.compare("abcabc");
+    for _ in 0..2000 {
+        let text: String =
+            (0..random.below(30)).map(|_| char::from(b'a' + random.below(3) as u8)).collect();
+        pair.compare(&text);
+    }
+}

@@ -1,0 +1,212 @@
+//! What the reader of `tokenizer.json` takes, and what it says about the rest.
+
+mod tokenizer_texts;
+
+use demask_quant::tokenizer::TokenizerData;
+use demask_std::read::tokenizer_json::{TokenizerJsonError as E, parse, read};
+use serde_json::{Value, json};
+use tokenizer_texts::{Lcg, trained};
+
+fn minimal() -> Value {
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [
+            {"id": 5, "content": "<|mask|>", "single_word": false, "lstrip": false,
+             "rstrip": false, "normalized": false, "special": true}
+        ],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true, "use_regex": true},
+        "post_processor": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true},
+        "decoder": {"type": "ByteLevel"},
+        "model": {
+            "type": "BPE",
+            "vocab": {"a": 0, "Ġ": 1, "Ġa": 2, "ÿ": 3},
+            "merges": ["Ġ a"]
+        }
+    })
+}
+
+fn parse_value(value: &Value) -> Result<TokenizerData, E> {
+    parse(value.to_string().as_bytes())
+}
+
+/// The minimal file with one value changed.
+fn changed(pointer: &str, to: Value) -> Value {
+    let mut value = minimal();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = value.pointer_mut(parent).unwrap();
+    match parent.as_array_mut() {
+        Some(list) => list[name.parse::<usize>().unwrap()] = to,
+        None => parent[name] = to,
+    }
+    value
+}
+
+#[test]
+fn a_file_becomes_pieces_merges_and_specials() {
+    let data = parse_value(&minimal()).unwrap();
+    assert_eq!(data.pieces, [&b"a"[..], b" ", b" a", b"\xFF", b"", b"<|mask|>"]);
+    assert_eq!((data.merges.as_slice(), data.specials.as_slice()), (&[(1, 0)][..], &[5][..]));
+    assert!(data.add_prefix_space);
+    data.to_section().unwrap();
+}
+
+#[test]
+fn what_changes_no_token_is_taken() {
+    let plain = parse_value(&minimal()).unwrap();
+    for (pointer, to) in [
+        ("/truncation", json!({"max_length": 8})),
+        ("/normalizer", json!({"type": "Sequence", "normalizers": []})),
+        ("/post_processor", json!(null)),
+        (
+            "/post_processor",
+            json!({"type": "Sequence", "processors": [
+                {"type": "ByteLevel"},
+                {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]},
+            ]}),
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Sequence",
+                "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": true}]}),
+        ),
+        ("/model/type", json!(null)),
+        ("/model/merges", json!([["Ġ", "a"]])),
+        ("/model/dropout", json!(0.0)),
+        ("/model/end_of_word_suffix", json!("")),
+        ("/model/fuse_unk", json!(true)),
+        ("/added_tokens/0/normalized", json!(true)),
+    ] {
+        assert_eq!(parse_value(&changed(pointer, to)).unwrap(), plain, "{pointer}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let split = json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
+    ]});
+    let template = json!({"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+    ]});
+    for (pointer, to, named) in [
+        ("/version", json!("2.0"), "version"),
+        ("/normalizer", json!({"type": "NFC"}), "normalizer"),
+        ("/pre_tokenizer", json!(null), "pre_tokenizer"),
+        ("/pre_tokenizer", json!({"type": "Whitespace"}), "pre_tokenizer"),
+        ("/pre_tokenizer", split, "pre_tokenizer"),
+        ("/pre_tokenizer/use_regex", json!(false), "pre_tokenizer.use_regex"),
+        ("/post_processor", template.clone(), "post_processor"),
+        (
+            "/post_processor",
+            json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}),
+            "post_processor",
+        ),
+        ("/decoder", json!({"type": "WordPiece"}), "decoder"),
+        ("/decoder", json!(null), "decoder"),
+        ("/model", json!({"type": "Unigram", "vocab": [["a", -1.0]]}), "model.type"),
+        ("/model/type", json!("WordPiece"), "model.type"),
+        ("/model/dropout", json!(0.1), "model.dropout"),
+        ("/model/unk_token", json!("a"), "model.unk_token"),
+        ("/model/continuing_subword_prefix", json!("##"), "model.continuing_subword_prefix"),
+        ("/model/end_of_word_suffix", json!("</w>"), "model.end_of_word_suffix"),
+        ("/model/byte_fallback", json!(true), "model.byte_fallback"),
+        ("/model/ignore_merges", json!(true), "model.ignore_merges"),
+        ("/added_tokens/0/special", json!(false), "added_tokens[0].special"),
+        ("/added_tokens/0/lstrip", json!(true), "added_tokens[0].lstrip"),
+        ("/added_tokens/0/rstrip", json!(true), "added_tokens[0].rstrip"),
+        ("/added_tokens/0/single_word", json!(true), "added_tokens[0].single_word"),
+    ] {
+        match parse_value(&changed(pointer, to.clone())).unwrap_err() {
+            E::Unsupported { field, .. } => assert_eq!(field, named, "{to}"),
+            other => panic!("{pointer} = {to}: {other}"),
+        }
+    }
+    let error = parse_value(&changed("/normalizer", json!({"type": "NFC"}))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"tokenizer.json has normalizer = {"type":"NFC"}, which is not supported; supported: null"#
+    );
+}
+
+#[test]
+fn contradictions_are_named() {
+    let long = format!("\"{}\"", "x".repeat(2 << 20));
+    for (pointer, to, named) in [
+        ("/model/vocab/b", json!(2), "model.vocab["),
+        ("/model/vocab/b", json!(1 << 20), "model.vocab[\"b\"]"),
+        ("/model/vocab/b", json!(u32::MAX), "model.vocab[\"b\"]"),
+        ("/model/vocab/", json!(4), "model.vocab[\"\"]"),
+        ("/model/merges/0", json!("Ġa"), "model.merges[0]"),
+        ("/model/merges/0", json!("Ġ a a"), "model.merges[0]"),
+        ("/model/merges/0", json!("Ġ b"), "model.merges[0]"),
+        ("/model/merges/0", json!(["a", "a"]), "model.merges[0]"),
+        ("/added_tokens/0/id", json!(3), "added_tokens[0]"),
+        ("/added_tokens/0/content", json!(""), "added_tokens[0]"),
+        ("/added_tokens/0/content", json!("a"), "added_tokens[0]"),
+        ("/pre_tokenizer/add_prefix_space", json!(null), "pre_tokenizer.add_prefix_space"),
+        ("/normalizer", json!(long), "normalizer"),
+    ] {
+        match parse_value(&changed(pointer, to)).unwrap_err() {
+            E::Invalid { field, .. } => assert!(field.starts_with(named), "{field} for {named}"),
+            other => panic!("{pointer}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn two_kinds_of_added_tokens_are_taken_only_where_they_cannot_overlap() {
+    for (other, fits) in
+        [("[PAD]", true), ("|>", false), ("<|mask|>x", false), (">>", false), ("x<", false)]
+    {
+        let mut value = minimal();
+        let token = json!({"id": 6, "content": other, "normalized": true, "special": true});
+        value["added_tokens"].as_array_mut().unwrap().push(token);
+        assert_eq!(parse_value(&value).is_ok(), fits, "{other}");
+    }
+}
+
+#[test]
+fn a_special_may_also_stand_in_the_vocabulary() {
+    let mut value = changed("/model/vocab/<|mask|>", json!(5));
+    assert_eq!(parse_value(&value).unwrap(), parse_value(&minimal()).unwrap());
+    value["added_tokens"][0]["id"] = json!(6);
+    assert!(matches!(parse_value(&value), Err(E::Invalid { .. })));
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    for json in ["", "[]", "{}", "null", "\u{0}"] {
+        assert!(matches!(parse(json.as_bytes()), Err(E::Json(_))), "{json}");
+    }
+    for (pointer, to) in [
+        ("/model", json!([1])),
+        ("/model/vocab", json!(null)),
+        ("/model/vocab/a", json!(-1)),
+        ("/model/merges", json!([1])),
+    ] {
+        assert!(matches!(parse_value(&changed(pointer, to)), Err(E::Json(_))), "{pointer}");
+    }
+    assert!(matches!(parse(b"\xFF"), Err(E::Json(_))));
+    assert!(matches!(parse("[".repeat(100_000).as_bytes()), Err(E::Json(_))));
+    let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
+    let deep =
+        minimal().to_string().replacen("\"normalizer\":null", &format!("\"normalizer\":{deep}"), 1);
+    assert!(matches!(parse(deep.as_bytes()), Err(E::Json(_))));
+    assert!(matches!(read("/does/not/exist".as_ref()), Err(E::Io { .. })));
+
+    let whole = trained(false);
+    let mut random = Lcg(21);
+    for _ in 0..300 {
+        let mut damaged = whole.clone();
+        damaged.truncate(random.below(whole.len()));
+        assert!(parse(&damaged).is_err());
+        // A changed byte may leave a usable file; it must not panic.
+        let mut damaged = whole.clone();
+        damaged[random.below(whole.len())] = random.below(256) as u8;
+        let _ = parse(&damaged).map(|data| data.to_section());
+    }
+}
