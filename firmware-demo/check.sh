@@ -1,0 +1,215 @@
+#!/usr/bin/env bash
+# Builds the firmware demo, runs it in QEMU, and compares what it prints with the same demo on this
+# computer and with the `demask` command. Also checks what only the linked program can show: that no
+# panic path is left, that the text fits in 64 KiB without the image, and that the image lies in
+# flash.
+#
+#   ./check.sh [cortex-m4f|cortex-m7|rv32|all]
+#
+# DEMASK_IMAGE=FILE      check with this image only (default: the bundled model with 4-bit and with
+#                        8-bit weights)
+# DEMASK_CHECK_SKIP=1    a missing emulator or Rust target is reported and is no failure
+# DEMASK_CHECK_SECONDS=N the time limit of one run (default 300)
+set -euo pipefail
+start_folder=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# These would replace the flags in .cargo/config.toml.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
+
+readonly arm=thumbv7em-none-eabihf rv=riscv32imac-unknown-none-elf
+readonly program=demask-firmware-demo
+readonly text_limit=$((64 * 1024)) model_ram_limit=$((200 * 1024))
+readonly time_limit=${DEMASK_CHECK_SECONDS:-300}
+readonly out=target/check
+# The lines that depend on the image only.
+readonly answer='^(prompt|tokens|text|steps|checksum): '
+mkdir -p "$out"
+
+fail() { echo "check.sh: $*" >&2; exit 1; }
+
+# Something that this computer lacks: a failure, unless skipping was asked for.
+lacking() {
+    echo "check.sh: $*" >&2
+    [ "${DEMASK_CHECK_SKIP:-0}" = 1 ] || exit 1
+    echo "skip $machine"
+}
+
+# Prints the linker that comes with rustup's Rust, or the system's lld.
+find_linker() {
+    local lld
+    for lld in "$(rustc --print sysroot)"/lib/rustlib/*/bin/rust-lld; do
+        [ -x "$lld" ] && { echo "$lld"; return; }
+    done
+    command -v ld.lld
+}
+
+# Sets `cargo` to the command that builds for target $1: plain cargo where the Rust on the path has
+# the target, else Debian's rustc-web with a library built from its sources.
+choose_toolchain() {
+    cargo=(cargo)
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; then return; fi
+    local rustc=/usr/bin/rustc linker sysroot
+    [ -d "$("$rustc" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/core" ] || return 1
+    linker=$(find_linker) || return 1
+    sysroot=$(RUSTC=$rustc ./sysroot.sh "$1") || return 1
+    cargo=(env "RUSTC=$rustc" cargo --config "target.$1.linker='$linker'"
+        --config "target.$1.rustflags=['--sysroot','$sysroot']")
+}
+
+# Checks the linked program $1.
+check_elf() {
+    local elf=$1 flash=0 name type size flags model=0
+    if readelf -sW "$elf" | grep -E 'core9panicking|panic_fmt|rust_begin_unwind|panic_is_reachable'; then
+        fail "$elf holds a panic path"
+    fi
+    # Every section that is loaded, but not the image; .data counts, since flash holds its start.
+    while read -r name type size flags; do
+        case $name,$type,$flags in
+        .model,*) model=$((16#$size)) ;;
+        *,NOBITS,* | *,*,- ) ;;
+        *) flash=$((flash + 16#$size)) ;;
+        esac
+    done < <(readelf -SW "$elf" | sed -n 's/^ *\[ *[0-9]*\] //p' | awk '{ print $1, $2, $5, ($7 ~ /A/ ? $7 : "-") }')
+    [ "$flash" -le "$text_limit" ] || fail "$elf: $flash bytes of text, more than $text_limit"
+    [ "$model" -gt 0 ] || fail "$elf has no .model section"
+    echo "     text $flash bytes (limit $text_limit), image $model bytes in flash, no panic path"
+}
+
+# Runs program $3 in emulator $1 and keeps its output in $2; the rest are options for the emulator.
+emulate() {
+    local qemu=$1 to=$2 elf=$3 status=0; shift 3
+    timeout "$time_limit" "$qemu" "$@" -display none -monitor none -kernel "$elf" \
+        </dev/null >"$to" || status=$?
+    [ "$status" = 0 ] || { cat "$to"; fail "$machine: exit status $status (124: out of time)"; }
+}
+
+# Sets `count` to the options with which emulator $1 counts the instructions of program $2, where it
+# takes the plugin.
+choose_counter() {
+    local plugin=target/insncount.so mark
+    count=()
+    command -v cc >/dev/null && cc -O2 -shared -fPIC -o "$plugin" tools/insncount.c 2>/dev/null &&
+        "$1" -M none -display none -serial none -monitor stdio -plugin "$plugin" \
+            <<<quit >/dev/null 2>&1 || return 0
+    mark=$(readelf -sW "$2" | awk '$8 == "demask_count" { print $2 }')
+    # The lowest bit of a Thumb function's address is no part of it.
+    count=(-plugin "$plugin,out=$out/count,mark=$((16#$mark & ~1))")
+}
+
+# Prints instructions per prompt and step from the counts in file $1: one before the first step of
+# each prompt, one after every step, the total. $2 is the program's output, with the steps.
+report_count() {
+    awk 'NR == FNR { if ($1 == "steps:") steps[++prompts] = $2; next }
+         { mark[++marks] = $1 }
+         END {
+             for (p = 1; p <= prompts; p++) {
+                 start = mark[at + 1]; at += steps[p] + 1; used = mark[at] - start
+                 printf "     prompt %d: %.0f instructions, %.0f per step\n", p, used, used / steps[p]
+             }
+             printf "     before the first prompt: %.0f instructions; in all: %.0f\n", mark[1], mark[marks]
+         }' "$2" "$1"
+}
+
+# The value of key $1 in the JSON object on standard input: a number, a list of numbers or a string.
+json_value() {
+    tr -d '\n' | sed -nE 's/.*"'"$1"'" *: *(\[[^]]*\]|[0-9]+|"(([^"\\]|\\.)*)").*/\1/p' |
+        sed -E 's/^\[(.*)\]$/\1/; s/^"(.*)"$/\1/; s/\\(["\\\/])/\1/g'
+}
+
+# The answers of this computer to compare with: from the same demo, and from the `demask` command.
+prepare_answers() {
+    local image=$1 prompt json
+    DEMASK_IMAGE=$image cargo run --quiet --release >"$out/host.out" ||
+        { cat "$out/host.out"; fail "the demo fails on this computer"; }
+    grep -E "$answer" "$out/host.out" >"$out/host.answer" || fail "the host printed no answer"
+    sed -n 's/^prompt: //p' "$out/host.out" | while read -r prompt; do
+        json=$("$demask" run "$image" --prompt "$prompt" --gen-length 56 --threshold 0.9 --json)
+        echo "prompt: $prompt"
+        echo "tokens: $(json_value tokens <<<"$json" | tr -d ' ')"
+        echo "text: $(json_value text <<<"$json")"
+        echo "steps: $(json_value forwards <<<"$json")"
+        echo "checksum: $(json_value checksum <<<"$json")"
+    done >"$out/command.answer"
+    diff "$out/command.answer" "$out/host.answer" ||
+        fail "the demo on this computer differs from the demask command (left)"
+    echo "ok   $(basename "$image"): the demo on this computer answers as the demask command does"
+}
+
+# One machine with one image.
+check() {
+    local machine=$1 image=$2 target qemu run=() count=() elf
+    case $machine in
+    cortex-m4f | cortex-m7)
+        target=$arm qemu=qemu-system-arm
+        run=(-M mps2-an386 -serial none -chardev stdio,id=host
+            -semihosting-config enable=on,target=native,chardev=host)
+        [ "$machine" = cortex-m4f ] || run[1]=mps2-an500
+        ;;
+    rv32)
+        target=$rv qemu=qemu-system-riscv32
+        run=(-M virt -bios none -serial stdio -icount shift=0)
+        ;;
+    *) fail "no machine named $machine" ;;
+    esac
+    command -v "$qemu" >/dev/null ||
+        { lacking "no $qemu: install QEMU (Debian: qemu-system-arm, qemu-system-misc)"; return; }
+    choose_toolchain "$target" ||
+        { lacking "no Rust for $target: rustup target add $target (Debian: apt install rustc-web rust-web-src lld)"; return; }
+
+    echo "---- $machine, $(basename "$image")"
+    DEMASK_IMAGE=$image "${cargo[@]}" build --quiet --release --target "$target"
+    elf=target/$target/release/$program
+    check_elf "$elf"
+
+    # The RISC-V program reads a counter of its own.
+    [ "$machine" = rv32 ] || choose_counter "$qemu" "$elf"
+    local seconds=$SECONDS
+    emulate "$qemu" "$out/$machine.out" "$elf" "${run[@]}" "${count[@]}"
+    seconds=$((SECONDS - seconds))
+    grep -E "$answer" "$out/$machine.out" >"$out/$machine.answer" || fail "$machine printed no answer"
+    diff "$out/host.answer" "$out/$machine.answer" || fail "$machine differs from the host (left)"
+    sed 's/^/     /' "$out/$machine.out"
+    [ ${#count[@]} = 0 ] || report_count "$out/count" "$out/$machine.out"
+
+    local plan arena
+    plan=$(sed -n 's/^plan bytes: //p' "$out/$machine.out")
+    arena=$(sed -n 's/^arena bytes: //p' "$out/$machine.out")
+    [ "$plan" = "$arena" ] || fail "the plan says $plan bytes and the arena has $arena"
+    [ "$arena" -le "$model_ram_limit" ] || fail "the model takes $arena bytes of RAM"
+    echo "ok   $machine answers as the host does ($seconds s in the emulator)"
+}
+
+# A panic that was put in on purpose must be found: else the proof above proves nothing.
+check_the_check() {
+    local machine="panic check" log=$out/panic.log
+    choose_toolchain "$1" || { lacking "no Rust for $1"; return; }
+    if "${cargo[@]}" build --quiet --release --target "$1" --target-dir target/prove-panic-check \
+        --features prove-panic-check >"$log" 2>&1; then
+        fail "a program with a panic in it links"
+    fi
+    grep -q 'demask_panic_is_reachable' "$log" || { cat "$log"; fail "another error than expected"; }
+    echo "ok   a panic path does not link on $1"
+}
+
+case ${1:-all} in
+all) machines=(cortex-m4f cortex-m7 rv32) ;;
+*) machines=("$1") ;;
+esac
+
+(cd .. && cargo build --quiet --release)
+demask=../target/release/demask
+images=()
+if [ -n "${DEMASK_IMAGE:-}" ]; then
+    images=("$(cd "$start_folder" && realpath -e "$DEMASK_IMAGE")")
+else
+    images=("$(realpath ../models/intents-q4.dmk)" "$(realpath -m "$out/intents-q8.dmk")")
+    "$demask" quantize ../models/intents "${images[1]}" --type q8 --json >/dev/null
+fi
+unset DEMASK_IMAGE
+
+for image in "${images[@]}"; do
+    prepare_answers "$image"
+    for machine in "${machines[@]}"; do check "$machine" "$image"; done
+done
+export DEMASK_IMAGE=${images[0]}
+if [ "${machines[0]}" = rv32 ]; then check_the_check "$rv"; else check_the_check "$arm"; fi
