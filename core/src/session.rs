@@ -8,8 +8,7 @@ pub use options::{MIN_TEMPERATURE, Method, Options};
 
 use crate::checksum::Checksum;
 use crate::decode::{
-    Commit, CommitPolicy, Edit, EosPolicy, Even, Sampling, Schedule, Score, StepView, StopAtEos,
-    TopQ,
+    Commit, CommitPolicy, Edit, EosPolicy, Even, Sampling, Schedule, StepView, StopAtEos, TopQ,
 };
 use crate::memory::SessionMemory;
 use crate::model::{Model, Vocabulary};
@@ -310,6 +309,7 @@ fn count(canvas: &[u32], id: u32) -> usize {
 }
 
 /// Whether a commit turns a mask into a token. Whatever a policy asks for, nothing else happens.
+#[inline(never)] // asked in three places
 fn is_legal(commit: &Commit, canvas: &[u32], vocabulary: Vocabulary) -> bool {
     let Vocabulary { size, mask_id, .. } = vocabulary;
     let masked = canvas.get(commit.position as usize) == Some(&mask_id);
@@ -334,7 +334,6 @@ fn ensure_progress(view: &StepView<'_>, edit: &mut Edit<'_>, vocabulary: Vocabul
     }
     edit.clear();
     for s in view.scores {
-        let Score { position, proposal, .. } = *s;
-        edit.offer(Commit { position, token: proposal, confidence: s.confidence() }, limit);
+        edit.offer(Commit::proposed(s), limit);
     }
 }

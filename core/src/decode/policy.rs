@@ -34,6 +34,16 @@ pub struct Commit {
     pub confidence: f32,
 }
 
+impl Commit {
+    /// What a score proposes, ranked by its probability.
+    #[must_use]
+    #[inline(never)] // every policy asks, and flash is scarce
+    pub fn proposed(score: &Score) -> Self {
+        let Score { position, proposal, .. } = *score;
+        Self { position, token: proposal, confidence: score.confidence() }
+    }
+}
+
 /// The decisions of one step, best first, in borrowed memory.
 #[derive(Debug)]
 pub struct Edit<'a> {
@@ -56,6 +66,7 @@ impl<'a> Edit<'a> {
 
     /// Keeps the best `limit` of the decisions so far and this one, by confidence, then by lower
     /// position. Comes out the same in whatever order candidates are offered.
+    #[inline(never)] // as above
     pub fn offer(&mut self, commit: Commit, limit: usize) {
         let limit = limit.min(self.commits.len());
         let better = |other: &Commit| {
@@ -98,10 +109,6 @@ impl<P: CommitPolicy + ?Sized> CommitPolicy for &mut P {
     }
 }
 
-fn proposal(score: &Score) -> Commit {
-    Commit { position: score.position, token: score.proposal, confidence: score.confidence() }
-}
-
 /// LLaDA's low-confidence rule: the schedule's count of proposals with the highest probability.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TopQ;
@@ -109,7 +116,7 @@ pub struct TopQ;
 impl CommitPolicy for TopQ {
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
         for score in view.scores {
-            edit.offer(proposal(score), view.quota);
+            edit.offer(Commit::proposed(score), view.quota);
         }
     }
 }
@@ -122,14 +129,14 @@ pub struct Threshold(pub f32);
 impl CommitPolicy for Threshold {
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
         for score in view.scores {
-            let commit = proposal(score);
+            let commit = Commit::proposed(score);
             if commit.confidence >= self.0 {
                 edit.offer(commit, usize::MAX);
             }
         }
         if edit.commits().is_empty() {
             for score in view.scores {
-                edit.offer(proposal(score), 1);
+                edit.offer(Commit::proposed(score), 1);
             }
         }
     }

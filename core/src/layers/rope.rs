@@ -52,15 +52,20 @@ fn sin_cos(x: f64) -> (f64, f64) {
     let n = shifted - ROUND;
     let x = HALF_PI.iter().fold(x, |x, part| x - n * part);
     let z = x * x;
-    let polynomial = |c: &[f64; 6]| c.iter().fold(0.0, |sum, c| sum * z + c);
-    let sin = x + x * z * polynomial(&SIN);
-    let cos = 1.0 - (0.5 * z - z * z * polynomial(&COS));
+    let sin = x + x * z * polynomial(&SIN, z);
+    let cos = 1.0 - (0.5 * z - z * z * polynomial(&COS, z));
     match shifted.to_bits() & 3 {
         0 => (sin, cos),
         1 => (cos, -sin),
         2 => (-sin, -cos),
         _ => (-cos, sin),
     }
+}
+
+/// Horner's scheme, highest power first.
+#[inline(never)] // without an FPU every operation is a call, and inlining a kilobyte
+fn polynomial(coefficients: &[f64; 6], z: f64) -> f64 {
+    coefficients.iter().fold(0.0, |sum, c| sum * z + c)
 }
 
 /// Rotates every head of one row `[heads, head_dim]` in place by its position's angles.

@@ -126,7 +126,7 @@ impl<'a> PackedMatrix<'a> {
 
 impl Cell<'_> {
     /// Widens the weights into one run of 32 per row.
-    #[inline]
+    #[inline(never)] // a call per 512 weights costs nothing, two copies in flash do
     pub fn unpack(&self, out: &mut [[i8; GROUP]; BLOCK_ROWS]) {
         match self.format {
             WeightFormat::Q8 => {
@@ -143,7 +143,7 @@ impl Cell<'_> {
     }
 
     /// The 16 scales, widened exactly.
-    #[inline]
+    #[inline(never)] // as above
     #[must_use]
     pub fn scales(&self) -> [f32; BLOCK_ROWS] {
         let mut out = [0.0; BLOCK_ROWS];
