@@ -200,39 +200,3 @@ pub fn report_ram(
     }
     status
 }
-
-#[cfg(test)]
-mod tests {
-    use super::LIMITS;
-    use demask::image::{Architecture, ModelConfig, RopePairs};
-    use demask::{Plan, PlanError};
-
-    #[test]
-    fn one_byte_less_than_planned_does_not_serve() {
-        #[repr(align(16))]
-        struct Memory([u8; 200 * 1024]);
-
-        let bundled = ModelConfig {
-            architecture: Architecture::Llada,
-            vocab_size: 1024,
-            model_dim: 128,
-            layers: 6,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 32,
-            ffn_dim: 384,
-            context: 128,
-            mask_id: 1,
-            eos_id: 0,
-            rope_theta: 10_000.0,
-            norm_eps: 1e-5,
-            rope_pairs: RopePairs::HalfSplit,
-            tied_head: true,
-        };
-        let plan = Plan::new(&bundled, &LIMITS).unwrap();
-        let (needed, mut memory) = (plan.bytes(), std::boxed::Box::new(Memory([0; 200 * 1024])));
-        assert!(plan.carve(&mut memory.0[..needed]).is_ok());
-        let refusal = plan.carve(&mut memory.0[..needed - 1]).map(|_| ()).unwrap_err();
-        assert_eq!(refusal, PlanError::Memory { needed, given: needed - 1 });
-    }
-}
