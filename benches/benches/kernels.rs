@@ -1,4 +1,4 @@
-//! Matrix products in isolation. Throughput is in multiply-accumulates.
+//! Matrix products in isolation, quantization of the rows included. Throughput is in multiply-accumulates.
 #![allow(missing_docs)] // of what the macros make
 
 use criterion::measurement::WallTime;
@@ -33,11 +33,11 @@ impl WithKernels for Multiply<'_, '_> {
     type Output = ();
 
     fn run<K: Kernels + 'static>(self, kernels: K) {
-        let (weights, activations) = (self.product.weights(), self.product.activations());
-        let mut out = self.product.output();
+        let (mut words, mut out) = (Vec::new(), self.product.output());
         self.group.bench_function(BenchmarkId::new(self.size, K::NAME), |bencher| {
             bencher.iter(|| {
-                kernels.matmul(black_box(&weights), black_box(&activations), &mut out);
+                let input = black_box(self.product).quantize(kernels, &mut words);
+                self.product.multiply(kernels, &input.view(), &mut out);
                 black_box(&mut out);
             });
         });

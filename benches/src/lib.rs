@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use demask::image::ModelImage;
-use demask::kernels::Activations;
-use demask::packed::{BLOCK_ROWS, GROUP, PackedMatrix, WeightFormat};
+use demask::kernels::{Activations, ActivationsMut};
+use demask::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
 use demask::{Engine, Kernels, Limits, Plan, Serial, SessionMemory};
 use demask_std::runtime::{HOST_TILE, Memory};
 
@@ -14,11 +14,13 @@ use demask_std::runtime::{HOST_TILE, Memory};
 /// kernel cannot tell from real ones.
 pub struct Product {
     format: WeightFormat,
+    rows: usize,
     outputs: usize,
     inputs: usize,
+    /// In layout [`Layout::Rows16`].
     packed: Vec<u8>,
-    values: Vec<i8>,
-    scales: Vec<f32>,
+    /// `[rows, inputs]`
+    input: Vec<f32>,
 }
 
 impl Product {
@@ -36,8 +38,8 @@ impl Product {
         let mut packed: Vec<u8> = (0..cells * format.weight_bytes()).map(|_| byte()).collect();
         // f16 0.0078
         packed.extend([0x00, 0x20].repeat(cells * BLOCK_ROWS));
-        let values = (0..rows * groups * GROUP).map(|_| byte() as i8).collect();
-        Self { format, outputs, inputs, packed, values, scales: vec![0.01; rows * groups] }
+        let input = (0..rows * inputs).map(|_| f32::from(byte() as i8) * 0.01).collect();
+        Self { format, rows, outputs, inputs, packed, input }
     }
 
     /// The packed weights.
@@ -46,25 +48,44 @@ impl Product {
     /// Never: the bytes are as many as the sizes need.
     #[must_use]
     pub fn weights(&self) -> PackedMatrix<'_> {
-        PackedMatrix::new(self.format, self.outputs, self.inputs, &self.packed).expect("length")
+        let (format, layout) = (self.format, Layout::Rows16);
+        PackedMatrix::new(format, layout, self.outputs, self.inputs, &self.packed).expect("length")
     }
 
-    /// The quantized rows.
-    #[must_use]
-    pub fn activations(&self) -> Activations<'_> {
-        Activations::new(self.inputs.div_ceil(GROUP), &self.values, &self.scales)
+    /// Quantizes the rows into `words`.
+    ///
+    /// # Panics
+    /// Never: the rows are finite.
+    pub fn quantize<'w, K: Kernels>(
+        &self,
+        kernels: K,
+        words: &'w mut Vec<u32>,
+    ) -> ActivationsMut<'w> {
+        let groups = self.inputs.div_ceil(GROUP);
+        words.resize(K::LAYOUT.activation_words(self.rows, groups).expect("few"), 0);
+        let mut activations =
+            ActivationsMut::new(self.format, K::LAYOUT, self.rows, groups, words).expect("length");
+        for (row, x) in self.input.chunks_exact(self.inputs).enumerate() {
+            kernels.quantize_row(x, row, &mut activations).expect("finite");
+        }
+        activations
+    }
+
+    /// The product, with rows that are quantized already.
+    pub fn multiply<K: Kernels>(&self, kernels: K, input: &Activations<'_>, out: &mut [f32]) {
+        kernels.matmul(&self.weights(), input, out);
     }
 
     /// Multiplications by weights.
     #[must_use]
     pub fn macs(&self) -> u64 {
-        (self.activations().rows() * self.outputs * self.inputs) as u64
+        (self.rows * self.outputs * self.inputs) as u64
     }
 
     /// Room for the result.
     #[must_use]
     pub fn output(&self) -> Vec<f32> {
-        vec![0.0; self.activations().rows() * self.outputs]
+        vec![0.0; self.rows * self.outputs]
     }
 }
 
@@ -78,7 +99,7 @@ pub fn engine<'a, K: Kernels>(
     canvas: usize,
     memory: &'a mut Memory,
 ) -> (Engine<'a, K, Serial>, SessionMemory<'a>) {
-    let limits = Limits { canvas, tile: HOST_TILE, workers: 1 };
+    let limits = Limits { canvas, tile: HOST_TILE, layout: Layout::Rows16, workers: 1 };
     let plan = Plan::new(image.config(), &limits).expect("the canvas is short");
     *memory = Memory::new(plan.bytes());
     let (for_engine, for_session) = plan.carve(memory.bytes()).expect("as much as planned");

@@ -42,7 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     prompt.extend(&ids[..count]);
     prompt.extend(image.prompt().suffix());
 
-    let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, workers: 1 })?;
+    let plan = Plan::new(
+        image.config(),
+        &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1 },
+    )?;
     let mut memory = Box::new(Memory([0; 192 * 1024]));
     let (for_engine, for_session) = plan.carve(&mut memory.0)?;
     let engine = Engine::new(&image, for_engine, Scalar, Serial)?;

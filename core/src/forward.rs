@@ -15,6 +15,7 @@ use crate::layers::rope::fill_tables;
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch};
 use crate::model::{ForwardError, Model, Vocabulary};
+use crate::packed::{Layout, PackedMatrix};
 use crate::rows::Rows;
 use core::fmt;
 use sweep::{BlockPiece, Context, HeadPiece, KvPiece, LogitPiece};
@@ -37,16 +38,31 @@ pub enum EngineError {
     NotQuantized,
     /// The memory was planned for another model, or for fewer workers.
     WrongPlan,
+    /// The weights are packed for other processors than the kernels are written for.
+    Layout {
+        /// Packing of the image.
+        image: Layout,
+        /// Packing that the kernels read.
+        kernels: Layout,
+    },
 }
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotQuantized => {
-                "the image is not quantized; write it as q8 or q4 with `demask quantize`"
+        match self {
+            Self::NotQuantized => f.write_str(
+                "the image is not quantized; write it as q8 or q4 with `demask quantize`",
+            ),
+            Self::WrongPlan => {
+                f.write_str("the memory was planned for another model or fewer workers")
             }
-            Self::WrongPlan => "the memory was planned for another model or fewer workers",
-        })
+            Self::Layout { image, kernels } => write!(
+                f,
+                "the image is packed as {}, and these kernels read {}; convert it with `demask pack`",
+                image.name(),
+                kernels.name()
+            ),
+        }
     }
 }
 
@@ -64,8 +80,15 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         executor: E,
     ) -> Result<Self, EngineError> {
         let config = image.config();
+        if image.layout() != K::LAYOUT && !K::READS_ANY_LAYOUT {
+            return Err(EngineError::Layout { image: image.layout(), kernels: K::LAYOUT });
+        }
         let workers = executor.workers().max(1);
-        if memory.config != *config || memory.workers < workers {
+        let planned = &memory.shape;
+        if memory.config != *config
+            || memory.workers < workers
+            || planned.layout() != image.layout()
+        {
             return Err(EngineError::WrongPlan);
         }
         // The shares of workers that do not exist are left aside: the others stay aligned.
@@ -156,11 +179,19 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         let dim = (self.image.config().model_dim as usize).max(1);
         let rows = self.memory.hidden.chunks_exact_mut(dim);
         for (position, (&id, row)) in canvas.iter().zip(rows).enumerate() {
-            if !self.outer.embedding.dequantize_row(id as usize, row) {
+            if !dequantize::<K>(&self.outer.embedding, id as usize, row) {
                 return Err(ForwardError::UnknownToken { position, id });
             }
         }
         Ok(())
+    }
+}
+
+/// Row `row` of an embedding, with code for the layout of the kernels only.
+fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f32]) -> bool {
+    match K::READS_ANY_LAYOUT {
+        true => embedding.dequantize_row(row, out),
+        false => embedding.in_layout(K::LAYOUT).is_some_and(|e| e.dequantize_row(row, out)),
     }
 }
 

@@ -34,7 +34,7 @@
 //!     memory: &mut [u8],  // 16-byte aligned, Plan::bytes() long
 //! ) -> Result<u64, Box<dyn core::error::Error>> {
 //!     let image = ModelImage::parse(image)?;
-//!     let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, workers: 1 })?;
+//!     let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1 })?;
 //!     let (for_engine, for_session) = plan.carve(memory)?;
 //!     let engine = Engine::new(&image, for_engine, Scalar, Serial)?;
 //!
@@ -59,6 +59,8 @@
 )]
 
 #[cfg(any(test, feature = "kernel-check"))]
+extern crate alloc;
+#[cfg(any(test, feature = "kernel-check-std"))]
 extern crate std;
 
 #[cfg(target_endian = "big")]

@@ -4,7 +4,7 @@ use crate::cache::KvRing;
 use crate::decode::{Commit, HEAD_CHUNK, Score, ScoreAccumulator};
 use crate::image::ModelConfig;
 use crate::layers::linear::ActivationBuffer;
-use crate::packed::GROUP;
+use crate::packed::{GROUP, Layout};
 use crate::plan::{Limits, MAX_CANVAS, MEMORY_ALIGN, PlanError, Size};
 
 const fn max(a: usize, b: usize) -> usize {
@@ -18,6 +18,7 @@ pub(crate) struct ScratchShape {
     groups: usize,
     wide_a: usize,
     wide_b: usize,
+    layout: Layout,
     model_dim: usize,
     query_dim: usize,
     heads: usize,
@@ -33,6 +34,7 @@ impl ScratchShape {
             groups: max(max(model, ffn), query).div_ceil(GROUP),
             wide_a: max(max(ffn, query), kv),
             wide_b: max(max(ffn, model), HEAD_CHUNK),
+            layout: limits.layout,
             model_dim: model,
             query_dim: query,
             heads: c.heads as usize,
@@ -41,8 +43,8 @@ impl ScratchShape {
     }
 
     pub(crate) const fn bytes(&self) -> Size {
-        Size::product::<i8>(self.tile, self.groups * GROUP)
-            .plus(Size::product::<f32>(self.tile, self.groups))
+        Size(self.layout.activation_words(self.tile, self.groups))
+            .elements::<u32>()
             .plus(Size::product::<f32>(self.tile, self.wide_a))
             .plus(Size::product::<f32>(self.tile, self.wide_b))
             .plus(Size::of::<f32>(self.model_dim))
@@ -160,8 +162,8 @@ impl<'a> Scratch<'a> {
         let mut carver = Carver(bytes);
         Some(Self {
             activations: ActivationBuffer {
-                values: carver.take(s.tile, s.groups * GROUP)?,
-                scales: carver.take(s.tile, s.groups)?,
+                words: carver.take(s.layout.activation_words(s.tile, s.groups)?, 1)?,
+                layout: s.layout,
             },
             a: carver.take(s.tile, s.wide_a)?,
             b: carver.take(s.tile, s.wide_b)?,
@@ -175,6 +177,11 @@ impl<'a> Scratch<'a> {
 }
 
 impl ScratchShape {
+    /// Packing of the weights that the activations are kept for.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Rows per tile.
     pub(crate) fn tile(&self) -> usize {
         self.tile

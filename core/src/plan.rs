@@ -3,6 +3,7 @@
 use crate::cache::KvRing;
 use crate::image::{ImageError, ModelConfig};
 use crate::memory::{Carver, EngineMemory, ScratchShape, SessionMemory};
+use crate::packed::Layout;
 use core::fmt;
 
 /// Alignment of the memory that a plan is carved from, in bytes.
@@ -18,6 +19,8 @@ pub struct Limits {
     /// Rows that go through a layer together. More rows share each unpacked weight; fewer rows
     /// need less scratch memory. 8 suits a microcontroller, 32 a host.
     pub tile: usize,
+    /// Packing of the weights; kernels for other processors keep other activations.
+    pub layout: Layout,
     /// Workers of the [`Executor`](crate::Executor); each has its own scratch memory.
     pub workers: usize,
 }
@@ -66,6 +69,7 @@ impl core::error::Error for PlanError {}
 /// # Example
 /// ```
 /// use demask::image::{Architecture, ModelConfig, RopePairs};
+/// use demask::packed::Layout;
 /// use demask::{Limits, Plan};
 ///
 /// const CONFIG: ModelConfig = ModelConfig {
@@ -74,7 +78,7 @@ impl core::error::Error for PlanError {}
 ///     ffn_dim: 384, context: 128, mask_id: 1, eos_id: 0, rope_theta: 10_000.0, norm_eps: 1e-5,
 ///     rope_pairs: RopePairs::HalfSplit, tied_head: true,
 /// };
-/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, workers: 1 }) {
+/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
 ///     Ok(plan) => plan,
 ///     Err(_) => panic!("the model does not fit"),
 /// };
@@ -116,6 +120,14 @@ impl Size {
         match a.checked_mul(b) {
             Some(n) => Self::of::<T>(n),
             None => Self(None),
+        }
+    }
+
+    /// Bytes of as many elements.
+    pub(crate) const fn elements<T>(self) -> Self {
+        match self.0 {
+            Some(n) => Self::of::<T>(n),
+            None => self,
         }
     }
 

@@ -7,7 +7,7 @@ mod naive;
 use common::{Aligned, Random, SMALLEST, image_with, sections};
 use demask::decode::{Sampling, Score};
 use demask::image::{ModelConfig, ModelImage, RopePairs};
-use demask::packed::Format;
+use demask::packed::{Format, Layout};
 use demask::{
     Engine, EngineError, Executor, ForwardError, Limits, Method, Model, Options, Plan, Scalar,
     Serial, Session,
@@ -57,7 +57,7 @@ impl Executor for Reverse {
 
 /// Shapes in which nothing is a multiple of anything, and ones in which everything is.
 fn shapes() -> Vec<(ModelConfig, Quantization)> {
-    let q = |layers, embedding| Quantization { layers, embedding };
+    let q = |layers, embedding| Quantization { layers, embedding, layout: Layout::Rows16 };
     let both =
         |vocab_size, model_dim, ffn_dim| ModelConfig { vocab_size, model_dim, ffn_dim, ..SMALLEST };
     let heads = |heads, kv_heads, head_dim| ModelConfig { heads, kv_heads, head_dim, ..SMALLEST };
@@ -113,7 +113,7 @@ fn with_engine<E: Executor, R>(
     (canvas, tile): (usize, usize),
     work: impl FnOnce(&mut Engine<'_, Scalar, E>) -> R,
 ) -> R {
-    let limits = Limits { canvas, tile, workers: executor.workers() };
+    let limits = Limits { canvas, tile, layout: image.layout(), workers: executor.workers() };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     // What an earlier program left behind.
@@ -261,7 +261,8 @@ fn a_whole_session_is_the_same_on_any_executor() {
     let bytes = uneven();
     let image = ModelImage::parse(&bytes).unwrap();
     fn decode<E: Executor>(image: &ModelImage<'_>, executor: E, tile: usize) -> (Vec<u32>, u64) {
-        let limits = Limits { canvas: 30, tile, workers: executor.workers() };
+        let limits =
+            Limits { canvas: 30, tile, layout: Layout::Rows16, workers: executor.workers() };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
@@ -289,7 +290,7 @@ fn memory_for_more_workers_than_there_are() {
         with_engine(&image, Serial, (20, 4), |engine| all_scores(engine, &canvas, &wanted));
     for (planned, workers) in (2..8).flat_map(|planned| (1..=planned).map(move |w| (planned, w))) {
         // Odd sizes, so that equal shares of the memory would not be aligned.
-        let limits = Limits { canvas: 21, tile: 3, workers: planned };
+        let limits = Limits { canvas: 21, tile: 3, layout: Layout::Rows16, workers: planned };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (memory, _) = plan.carve(&mut memory).unwrap();
@@ -327,7 +328,11 @@ fn an_engine_refuses_memory_of_another_plan() {
     let bytes = uneven();
     let image = ModelImage::parse(&bytes).unwrap();
     let build = |config: &ModelConfig, planned: usize, workers: usize| {
-        let plan = Plan::new(config, &Limits { canvas: 8, tile: 2, workers: planned }).unwrap();
+        let plan = Plan::new(
+            config,
+            &Limits { canvas: 8, tile: 2, layout: Layout::Rows16, workers: planned },
+        )
+        .unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (memory, _) = plan.carve(&mut memory).unwrap();
         Engine::new(&image, memory, Scalar, Reverse(workers)).map(|_| ())

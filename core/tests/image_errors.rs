@@ -7,8 +7,8 @@ use common::{
     with_engine,
 };
 use demask::EngineError;
-use demask::image::{ImageError as E, ModelImage, SectionKind, TensorRole, peek_config};
-use demask::packed::Format;
+use demask::image::{ImageError as E, ModelImage, SectionKind, TensorRole, kind_code, peek_config};
+use demask::packed::{Format, Layout};
 use demask::text::TokenizerError;
 
 /// Offset of entry `index` of the section table.
@@ -173,12 +173,25 @@ fn the_tensor_table() {
         (0..32).for_each(|i| image.swap(key + i, value + i));
     });
     assert_eq!(swapped, wrong(TensorRole::Key(0), "expected here, another one found"));
+    let q8 = kind_code(Format::Q8, Layout::Rows16);
     let norm = wrong(TensorRole::AttentionNorm(0), "norm weights must be f32");
-    assert_eq!(refused_word(at(1) + 4, Format::Q8.code()), norm);
-    let unknown = wrong(TensorRole::Query(0), "unknown format or layout");
-    for code in [0, 5, 0xff, Format::Q8.code() | 1 << 16, 1 << 8 | 1, 3] {
-        assert_eq!(refused_word(at(2) + 4, code), unknown);
+    assert_eq!(refused_word(at(1) + 4, q8), norm);
+    let order = "packed in an order that this version does not know";
+    for (code, problem) in [
+        (0, "unknown format"),
+        (5, "unknown format"),
+        (0xff, "unknown format"),
+        (q8 | 1 << 16, "unknown flags"),
+        (1 << 8 | 1, order),
+        (3, order),
+        (3 | 99 << 8, order),
+    ] {
+        assert_eq!(refused_word(at(2) + 4, code), wrong(TensorRole::Query(0), problem));
     }
+    // Each tensor could be read, but no kernels read both.
+    let mixed = "packed in another order than the tensors before it";
+    let dsp = kind_code(Format::Q8, Layout::Dsp);
+    assert_eq!(refused_word(at(2) + 4, dsp), wrong(TensorRole::Query(0), mixed));
     let shape = wrong(TensorRole::Query(0), "shape differs from the configuration");
     for size in [0, 7, u32::MAX] {
         assert_eq!(refused_word(at(2) + 8, size), shape);
@@ -190,7 +203,7 @@ fn the_tensor_table() {
         assert_eq!(refused_long(at(2) + 24, long), place);
     }
     // The other packed format would read other bytes.
-    assert_eq!(refused_word(at(2) + 4, Format::Q4.code()), place);
+    assert_eq!(refused_word(at(2) + 4, kind_code(Format::Q4, Layout::Rows16)), place);
     let layer = wrong(TensorRole::Query(0), "expected here, another one found");
     assert_eq!(refused_word(at(2), 3 | 1 << 16), layer);
     // One entry more than the model has tensors: two sections share the bytes otherwise.

@@ -58,7 +58,11 @@ fn count<R>(work: impl FnOnce() -> R) -> (usize, R) {
 /// A whole answer, in memory that was there before.
 fn answer(image: &[u8], memory: &mut [u8], text: &mut [u8]) -> (usize, u64, u32) {
     let image = ModelImage::parse(image).unwrap();
-    let plan = Plan::new(image.config(), &Limits { canvas: 16, tile: 4, workers: 1 }).unwrap();
+    let plan = Plan::new(
+        image.config(),
+        &Limits { canvas: 16, tile: 4, layout: demask::packed::Layout::Rows16, workers: 1 },
+    )
+    .unwrap();
     let (for_engine, for_session) = plan.carve(memory).unwrap();
     let engine = Engine::new(&image, for_engine, Scalar, Serial).unwrap();
 
@@ -105,7 +109,8 @@ fn errors_do_not_allocate_either() {
     let (allocations, ()) = count(|| {
         assert!(ModelImage::parse(&damaged).is_err());
         let image = ModelImage::parse(&image).unwrap();
-        let limits = Limits { canvas: 16, tile: 4, workers: 1 };
+        let limits =
+            Limits { canvas: 16, tile: 4, layout: demask::packed::Layout::Rows16, workers: 1 };
         let plan = Plan::new(image.config(), &limits).unwrap();
         assert!(plan.carve(&mut memory[..100]).is_err());
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();

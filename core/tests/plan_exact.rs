@@ -4,6 +4,7 @@ mod common;
 
 use common::{Aligned, Random, SMALLEST};
 use demask::image::{Architecture, ModelConfig, RopePairs};
+use demask::packed::Layout;
 use demask::{Limits, Plan, PlanError, SessionMemory};
 
 const DEVICE: ModelConfig = ModelConfig {
@@ -25,10 +26,11 @@ const DEVICE: ModelConfig = ModelConfig {
 };
 
 /// Firmware sizes a static with this: it has to work in a constant.
-const PLAN: Plan = match Plan::new(&DEVICE, &Limits { canvas: 96, tile: 8, workers: 1 }) {
-    Ok(plan) => plan,
-    Err(_) => panic!("the model does not fit"),
-};
+const PLAN: Plan =
+    match Plan::new(&DEVICE, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
+        Ok(plan) => plan,
+        Err(_) => panic!("the model does not fit"),
+    };
 static MEMORY_BYTES: [u8; PLAN.bytes()] = [0; PLAN.bytes()];
 
 /// A valid configuration with sizes that are multiples of nothing.
@@ -54,6 +56,7 @@ fn the_plan_is_exact_to_the_byte() {
     for _ in 0..if cfg!(miri) { 10 } else { 2000 } {
         let config = config(&mut random);
         let limits = Limits {
+            layout: Layout::ALL[random.below(6)],
             canvas: 1 + random.below(70),
             tile: 1 + random.below(40),
             workers: 1 + random.below(5),
@@ -78,7 +81,9 @@ fn the_parts_add_up_and_are_what_they_say() {
     let mut random = Random(2);
     for _ in 0..if cfg!(miri) { 10 } else { 500 } {
         let (config, canvas) = (config(&mut random), 1 + random.below(70));
-        let plan = |tile, workers| Plan::new(&config, &Limits { canvas, tile, workers }).unwrap();
+        let plan = |tile, workers| {
+            Plan::new(&config, &Limits { canvas, tile, layout: Layout::Rows16, workers }).unwrap()
+        };
         let parts = plan(4, 1).parts();
         let sum = parts.hidden + parts.kv_ring + parts.rope + parts.scratch + parts.session;
         assert_eq!(sum, plan(4, 1).bytes());
@@ -99,7 +104,9 @@ fn the_parts_add_up_and_are_what_they_say() {
 
 #[test]
 fn limits_that_make_no_sense() {
-    let new = |canvas, tile, workers| Plan::new(&SMALLEST, &Limits { canvas, tile, workers });
+    let new = |canvas, tile, workers| {
+        Plan::new(&SMALLEST, &Limits { canvas, tile, layout: Layout::Rows16, workers })
+    };
     for (canvas, tile, workers) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (65_536, 1, 1)] {
         assert_eq!(new(canvas, tile, workers), Err(PlanError::Limits));
     }
@@ -127,7 +134,10 @@ fn the_largest_model_that_the_format_can_describe() {
         ..SMALLEST
     };
     largest.validate().unwrap();
-    let plan = Plan::new(&largest, &Limits { canvas: 65_535, tile: 32, workers: 64 });
+    let plan = Plan::new(
+        &largest,
+        &Limits { canvas: 65_535, tile: 32, layout: Layout::Rows16, workers: 64 },
+    );
     if usize::BITS == 64 {
         // 8 TiB of keys and values: countable, and nobody has it.
         assert!(plan.unwrap().bytes() > 1 << 43);

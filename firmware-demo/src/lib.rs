@@ -17,11 +17,11 @@ pub use print::Console;
 use demask::decode::Threshold;
 use demask::image::{ModelImage, PromptFormat};
 use demask::text::{Specials, Tokenizer, Utf8Stream};
-use demask::{Engine, Limits, Method, Model, Options, Plan, Progress, Scalar, Serial, Session};
+use demask::{Engine, Kernels, Limits, Method, Model, Options, Plan, Progress, Scalar, Serial, Session};
 use problem::Problem;
 
 /// What the demo asks of the engine: prompt and answer of up to 96 tokens, on one core.
-pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, workers: 1 };
+pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, layout: Scalar::LAYOUT, workers: 1 };
 
 /// In the form the model was trained on: lower case, no punctuation. The leading space is dropped
 /// if the model does not ask for it.

@@ -5,9 +5,10 @@ use crate::report::{ErrorSum, Report, TensorReport};
 use crate::round::largest_weight;
 use demask::image::{
     ALIGN, ENTRY_BYTES, HEADER_BYTES, ImageError, MAGIC, MANIFEST_DIGEST_AT, ModelConfig,
-    PromptFormat, SectionKind, TensorRole, VERSION, manifest_digest, section_digest, stored_bytes,
+    PromptFormat, SectionKind, TensorRole, VERSION, kind_code, manifest_digest, section_digest,
+    stored_bytes,
 };
-use demask::packed::{BLOCK_ROWS, Format, PackedMatrix, WeightFormat};
+use demask::packed::{BLOCK_ROWS, Format, Layout, PackedMatrix, WeightFormat};
 use demask::text::Tokenizer;
 use half::f16;
 use sha2::{Digest, Sha256};
@@ -38,13 +39,15 @@ pub struct Quantization {
     pub layers: Format,
     /// Format of the embedding and the head.
     pub embedding: Format,
+    /// Packing of quantized matrices: the processors that the image is for.
+    pub layout: Layout,
 }
 
 impl Quantization {
-    /// The same format everywhere.
+    /// The same format everywhere, in the default layout.
     #[must_use]
     pub fn uniform(format: Format) -> Self {
-        Self { layers: format, embedding: format }
+        Self { layers: format, embedding: format, layout: Layout::default() }
     }
 
     fn format(self, role: TensorRole) -> Format {
@@ -193,7 +196,8 @@ pub fn write_image<O: Write + Seek>(
     for role in TensorRole::all(&sections.config) {
         let format = quantization.format(role);
         let shape = role.shape(&sections.config);
-        let report = write_tensor(role, format, shape, source, &mut hashed)?;
+        let kind = (format, quantization.layout);
+        let report = write_tensor(role, kind, shape, source, &mut hashed)?;
         progress(&report);
         tensors.push(report);
     }
@@ -214,7 +218,8 @@ fn tensor_table(config: &ModelConfig, quantization: Quantization) -> (Vec<u8>, u
         let (rows, cols) = role.shape(config);
         let (code, layer) = role.code();
         let length = stored_bytes(format, rows, cols);
-        let words = [u32::from(code) | u32::from(layer) << 16, format.code()];
+        let words =
+            [u32::from(code) | u32::from(layer) << 16, kind_code(format, quantization.layout)];
         table.extend(words.into_iter().flat_map(u32::to_le_bytes));
         table.extend([rows as u32, cols as u32].into_iter().flat_map(u32::to_le_bytes));
         table.extend([offset, length].into_iter().flat_map(u64::to_le_bytes));
@@ -276,7 +281,7 @@ impl<O: Write> Hashed<'_, O> {
 
 fn write_tensor<O: Write>(
     role: TensorRole,
-    format: Format,
+    (format, layout): (Format, Layout),
     (rows, cols): (usize, usize),
     source: &mut dyn WeightSource,
     out: &mut Hashed<'_, O>,
@@ -289,10 +294,10 @@ fn write_tensor<O: Write>(
         let values = &mut values[..live * cols];
         source.read_rows(role, first, values).map_err(|e| WriteError::Source(role, e))?;
         check_weights(role, format, first, cols, values)?;
-        match packed_format(format) {
+        match format.packed() {
             Some(packed) => {
-                let block = pack_block(values, cols, packed);
-                add_packed_errors(&mut errors, values, cols, packed, &block);
+                let block = pack_block(values, cols, packed, layout);
+                add_packed_errors(&mut errors, values, cols, (packed, layout), &block);
                 out.write(&block.weights)?;
                 scales.extend(block.scales);
             }
@@ -304,14 +309,6 @@ fn write_tensor<O: Write>(
     let padding = bytes.next_multiple_of(ALIGN as u64) - bytes;
     out.write(&vec![0; padding as usize])?;
     Ok(errors.report(role, format, (rows, cols), bytes))
-}
-
-fn packed_format(format: Format) -> Option<WeightFormat> {
-    match format {
-        Format::Q8 => Some(WeightFormat::Q8),
-        Format::Q4 => Some(WeightFormat::Q4),
-        Format::F32 | Format::F16 => None,
-    }
 }
 
 /// Row-major `f32` or `f16`.
@@ -354,12 +351,12 @@ fn add_packed_errors(
     errors: &mut ErrorSum,
     values: &[f32],
     cols: usize,
-    format: WeightFormat,
+    (format, layout): (WeightFormat, Layout),
     block: &crate::pack::PackedBlock,
 ) {
     let bytes: Vec<u8> = [&block.weights[..], &block.scales[..]].concat();
     let mut row = vec![0.0; cols];
-    if let Some(matrix) = PackedMatrix::new(format, values.len() / cols, cols, &bytes) {
+    if let Some(matrix) = PackedMatrix::new(format, layout, values.len() / cols, cols, &bytes) {
         for (index, source) in values.chunks_exact(cols).enumerate() {
             matrix.dequantize_row(index, &mut row);
             source.iter().zip(&row).for_each(|(w, stored)| errors.add(*w, *stored));

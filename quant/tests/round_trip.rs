@@ -7,7 +7,7 @@ use common::{
     Aligned, RandomWeights, SMALLEST, image_with, sections, sections_of_every_kind, tokenizer,
 };
 use demask::image::{ModelConfig, ModelImage, TensorRole};
-use demask::packed::Format;
+use demask::packed::{Format, Layout};
 use demask_quant::{Quantization, Report, TensorReport, write_image};
 use half::f16;
 use std::io::Cursor;
@@ -65,7 +65,9 @@ fn stored_weights(image: &ModelImage<'_>, role: TensorRole) -> Vec<f32> {
 
 /// Mixed formats too: every pair of layers' and embedding's.
 fn quantizations() -> impl Iterator<Item = Quantization> {
-    let pair = |layers| FORMATS.map(|embedding| Quantization { layers, embedding });
+    let pair = |layers| {
+        FORMATS.map(|embedding| Quantization { layers, embedding, layout: Layout::Rows16 })
+    };
     FORMATS.into_iter().flat_map(pair)
 }
 

@@ -131,6 +131,7 @@ impl<'m> Runtime<'m> {
                 let limits = Limits {
                     canvas: settings.canvas,
                     tile: HOST_TILE.min(settings.canvas.max(1)),
+                    layout: image.layout(),
                     workers: settings.threads.clamp(1, crate::pool::MAX_THREADS),
                 };
                 let plan = Plan::new(image.config(), &limits)?;

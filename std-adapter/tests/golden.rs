@@ -109,7 +109,7 @@ fn eight_bits_agree_with_pytorch() {
 
 #[test]
 fn four_bits_agree_with_pytorch() {
-    let format = Quantization { layers: Format::Q4, embedding: Format::Q8 };
+    let format = Quantization { embedding: Format::Q8, ..Quantization::uniform(Format::Q4) };
     let (same, kl) = agreement(&quantized(format, "golden-q4.dmk"));
     println!("q4: {:.2} % agree, KL {kl:.5}", 100.0 * same);
     assert!(same >= 0.95 && kl < 0.02, "{same} {kl}");
@@ -117,7 +117,7 @@ fn four_bits_agree_with_pytorch() {
 
 #[test]
 fn the_bundled_image_is_this_folder_in_four_bits() {
-    let format = Quantization { layers: Format::Q4, embedding: Format::Q8 };
+    let format = Quantization { embedding: Format::Q8, ..Quantization::uniform(Format::Q4) };
     let written = quantized(format, "golden-bundled.dmk");
     let bundled = LoadedModel::bundled(true).unwrap();
     let bytes = |model: &LoadedModel| model.image().unwrap().as_bytes().to_vec();

@@ -2,21 +2,27 @@
 //!
 //! `DEMASK_REQUIRE_FEATURES=avx2,avx512-vnni` makes a missing one a failure.
 
+use demask::Kernels;
 use demask::decode::{Sampling, Score};
+use demask::kernels::check::{Effort, all, if_available};
 use demask_std::detect::{self, Choice};
 use demask_std::load::LoadedModel;
 use demask_std::runtime::{Memory, Runtime, Settings};
 
+fn check<K: Kernels>(kernels: K) {
+    println!("{}: {} cases", K::NAME, all(kernels, Effort::Thorough));
+}
+
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn avx2() {
-    demask::kernels::check::if_available(detect::avx2().ok(), demask::kernels::check::all);
+    if_available(detect::avx2().ok(), check);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn avx512_vnni() {
-    demask::kernels::check::if_available(detect::avx512_vnni().ok(), demask::kernels::check::all);
+    if_available(detect::avx512_vnni().ok(), check);
 }
 
 /// The bundled model's scores of a half-masked canvas.

@@ -9,7 +9,7 @@ use crate::kernels::scalar::NotFinite;
 use crate::layers::attention::{AttentionScratch, AttentionShape, attend};
 use crate::layers::feed_forward::feed_forward;
 use crate::layers::head;
-use crate::layers::norm::rms_norm;
+use crate::layers::norm::NormInput;
 use crate::layers::rope::rotate;
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{Scratch, ScratchShape};
@@ -25,6 +25,20 @@ pub(super) struct Context<'t, 'a, K> {
     pub(super) eps: f32,
     pub(super) pairs: RopePairs,
     pub(super) attention: AttentionShape,
+}
+
+impl<K> Context<'_, '_, K> {
+    /// The rows of a tile with a norm before them. The first row of `hidden` is canvas position
+    /// `first`.
+    fn input<'t>(
+        &self,
+        rows: Rows<'t>,
+        hidden: &'t [f32],
+        first: usize,
+        norm: &'t [f32],
+    ) -> NormInput<'t> {
+        NormInput { rows, hidden, first, norm, eps: self.eps }
+    }
 }
 
 /// Cosine and sine tables, `[slots, head_dim / 2]`.
@@ -85,43 +99,27 @@ pub(super) fn keys_and_values<K: Kernels>(
 ) -> Result<(), NotFinite> {
     let shape = &context.scratch;
     let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
-    let AttentionShape { kv_heads, head_dim, .. } = context.attention;
+    let (kernels, AttentionShape { kv_heads, head_dim, .. }) = (context.kernels, context.attention);
     let width = kv_heads * head_dim;
     for tile in piece.rows.tiles(shape.tile()) {
-        normalize(context, weights.attention_norm, piece.hidden, 0, tile, &mut s)?;
-        s.activations.multiply(context.kernels, tile.len(), &weights.key, s.a);
+        let input = context.input(tile, piece.hidden, 0, weights.attention_norm);
+        let mut x = input.quantize(kernels, weights.key.format(), s.row, &mut s.activations)?;
+        x.multiply(kernels, &weights.key, s.a);
         for (position, keys) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
             let half = head_dim / 2;
             let (cos, sin) = (row(cos, position, half), row(sin, position, half));
-            context.kernels.vectorize(|| {
+            kernels.vectorize(|| {
                 rotate(keys, head_dim, context.pairs, cos, sin);
                 piece.kv.store_keys(position, keys)
             })?;
         }
-        s.activations.multiply(context.kernels, tile.len(), &weights.value, s.a);
-        for (position, values) in tile.iter().zip(s.a.chunks_exact(width.max(1))) {
-            context.kernels.vectorize(|| piece.kv.store_values(position, values))?;
+        if weights.value.format() != weights.key.format() {
+            x = input.quantize(kernels, weights.value.format(), s.row, &mut s.activations)?;
         }
-    }
-    Ok(())
-}
-
-/// Normalizes and quantizes the rows of a tile as the input of the next products. The first row of
-/// `hidden` is canvas position `first`.
-fn normalize<K: Kernels>(
-    context: &Context<'_, '_, K>,
-    norm: &[f32],
-    hidden: &[f32],
-    first: usize,
-    tile: Rows<'_>,
-    s: &mut Scratch<'_>,
-) -> Result<(), NotFinite> {
-    for (i, position) in tile.iter().enumerate() {
-        let x = row(hidden, position.saturating_sub(first), context.model_dim);
-        context.kernels.vectorize(|| {
-            rms_norm(x, norm, context.eps, s.row)?;
-            s.activations.quantize_row(i, s.row)
-        })?;
+        x.multiply(kernels, &weights.value, s.a);
+        for (position, values) in tile.iter().zip(s.a.chunks_exact(width.max(1))) {
+            kernels.vectorize(|| piece.kv.store_values(position, values))?;
+        }
     }
     Ok(())
 }
@@ -173,13 +171,14 @@ pub(super) fn block<K: Kernels>(
 ) -> Result<(), NotFinite> {
     let shape = &context.scratch;
     let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
-    let AttentionShape { heads, head_dim, .. } = context.attention;
+    let (kernels, AttentionShape { heads, head_dim, .. }) = (context.kernels, context.attention);
     let (width, half) = (heads * head_dim, head_dim / 2);
     let first = piece.first;
     for tile in piece.rows.tiles(shape.tile()) {
         let rows = tile.len();
-        normalize(context, weights.attention_norm, piece.hidden, first, tile, &mut s)?;
-        s.activations.multiply(context.kernels, rows, &weights.query, s.a);
+        let input = context.input(tile, piece.hidden, first, weights.attention_norm);
+        let x = input.quantize(kernels, weights.query.format(), s.row, &mut s.activations)?;
+        x.multiply(kernels, &weights.query, s.a);
         for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
             let (cos, sin) = (row(cos, position, half), row(sin, position, half));
             let mut memory = AttentionScratch {
@@ -187,17 +186,18 @@ pub(super) fn block<K: Kernels>(
                 query_scales: s.query_scales,
                 weights: s.attention,
             };
-            context.kernels.vectorize(|| {
+            kernels.vectorize(|| {
                 rotate(query, head_dim, context.pairs, cos, sin);
-                attend(query, context.attention, ring, visible, &mut memory)
+                attend(kernels, query, context.attention, ring, visible, &mut memory)
             })?;
         }
         let attended = s.a.get(..rows * width).unwrap_or_default();
-        context.kernels.vectorize(|| s.activations.quantize_rows(attended, width))?;
-        s.activations.multiply(context.kernels, rows, &weights.attention_output, s.b);
+        let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
+        x.quantize_rows(kernels, attended, width)?;
+        x.multiply(kernels, &weights.attention_output, s.b);
         add_residual(piece.hidden, first, tile, s.b, context.model_dim);
-        normalize(context, weights.ffn_norm, piece.hidden, first, tile, &mut s)?;
-        feed_forward(context.kernels, weights, rows, &mut s)?;
+        let input = context.input(tile, piece.hidden, first, weights.ffn_norm);
+        feed_forward(kernels, weights, input, &mut s)?;
         add_residual(piece.hidden, first, tile, s.b, context.model_dim);
     }
     Ok(())
@@ -241,16 +241,16 @@ pub(super) fn head_scores<K: Kernels>(
 ) -> Result<(), NotFinite> {
     let shape = &context.scratch;
     let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
-    let outer = context.outer;
+    let (kernels, outer) = (context.kernels, context.outer);
     for (tile, scores) in
         piece.rows.tiles(shape.tile()).zip(piece.scores.chunks_mut(shape.tile().max(1)))
     {
-        normalize(context, outer.output_norm, piece.hidden, 0, tile, &mut s)?;
+        let input = context.input(tile, piece.hidden, 0, outer.output_norm);
+        let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
         for (accumulator, position) in s.accumulators.iter_mut().zip(tile.iter()) {
             *accumulator = ScoreAccumulator::new(position as u32);
         }
-        let (kernels, rows) = (context.kernels, tile.len());
-        head::stream(kernels, &outer.head, rows, &s.activations, s.b, |row, first, logits| {
+        head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
             if let Some(accumulator) = s.accumulators.get_mut(row) {
                 kernels.vectorize(|| accumulator.absorb(first, logits, mask_id, sampling));
             }
@@ -292,13 +292,14 @@ pub(super) fn head_logits<K: Kernels>(
 ) -> Result<(), ForwardError> {
     let shape = &context.scratch;
     let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
-    let (outer, vocab) = (context.outer, piece.vocab.max(1));
+    let (kernels, outer, vocab) = (context.kernels, context.outer, piece.vocab.max(1));
     let outputs = piece.out.chunks_mut(shape.tile().max(1).saturating_mul(vocab));
     for (tile, out) in piece.rows.tiles(shape.tile()).zip(outputs) {
-        normalize(context, outer.output_norm, piece.hidden, 0, tile, &mut s)
+        let input = context.input(tile, piece.hidden, 0, outer.output_norm);
+        let x = input
+            .quantize(kernels, outer.head.format(), s.row, &mut s.activations)
             .map_err(|_| ForwardError::NotFinite { layer: None })?;
-        let (kernels, rows) = (context.kernels, tile.len());
-        head::stream(kernels, &outer.head, rows, &s.activations, s.b, |row, first, logits| {
+        head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
             let target = row_mut(out, row, vocab).get_mut(first as usize..).unwrap_or_default();
             for (target, &l) in target.iter_mut().zip(logits) {
                 *target = l;

@@ -18,8 +18,9 @@ pub use header::{
     Section, SectionKind, VERSION,
 };
 pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
-pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, TensorRole, stored_bytes};
+pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, TensorRole, kind_code, stored_bytes};
 
+use crate::packed::Layout;
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -37,6 +38,7 @@ pub struct ModelImage<'a> {
     prompt: PromptFormat<'a>,
     table: &'a [u8],
     weights: &'a [u8],
+    layout: Layout,
 }
 
 impl<'a> ModelImage<'a> {
@@ -91,8 +93,9 @@ impl<'a> ModelImage<'a> {
         };
         let table = require(SectionKind::Tensors)?;
         let weights = require(SectionKind::Weights)?;
-        let image = Self { bytes, header, config, tokenizer, prompt, table, weights };
-        image.check_tensors()?;
+        let layout = Layout::default();
+        let mut image = Self { bytes, header, config, tokenizer, prompt, table, weights, layout };
+        image.layout = image.check_tensors()?;
         Ok(image)
     }
 
@@ -123,22 +126,36 @@ impl<'a> ModelImage<'a> {
         Ok(())
     }
 
-    fn check_tensors(&self) -> Result<(), ImageError> {
-        let (mut next, mut count) = (0, 0);
+    /// Checks the table of tensors and returns the layout of the packed ones.
+    fn check_tensors(&self) -> Result<Layout, ImageError> {
+        let (mut next, mut count, mut layout) = (0, 0, None);
         for (index, role) in TensorRole::all(&self.config).enumerate() {
-            tensor::parse_entry(self.table, index, role, &self.config, self.weights, &mut next)?;
+            let (table, config) = (self.table, &self.config);
+            let tensor = tensor::parse_entry(table, index, role, config, self.weights, &mut next)?;
+            if tensor.format.packed().is_some()
+                && *layout.get_or_insert(tensor.layout) != tensor.layout
+            {
+                let problem = "packed in another order than the tensors before it";
+                return Err(ImageError::Tensor { role, problem });
+            }
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {
             return Err(ImageError::SurplusTensors);
         }
-        Ok(())
+        Ok(layout.unwrap_or_default())
     }
 
     /// Shape and constants of the model.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// In which order the packed tensors keep their weights.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Vocabulary, if the image has one.

@@ -2,7 +2,7 @@
 
 use super::bytes::{align_up, range, read_u32, read_u64};
 use super::{ALIGN, ImageError, ModelConfig};
-use crate::packed::{BLOCK_ROWS, Format, GROUP, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, Format, GROUP, Layout, PackedMatrix, WeightFormat};
 
 /// Length of one entry of the TENSORS section in bytes.
 pub const TENSOR_ENTRY_BYTES: usize = 32;
@@ -148,6 +148,8 @@ pub struct Tensor<'a> {
     pub role: TensorRole,
     /// How its numbers are stored.
     pub format: Format,
+    /// In which order, if it is packed.
+    pub layout: Layout,
     /// Rows, that is outputs of the projection.
     pub rows: usize,
     /// Columns, that is inputs of the projection.
@@ -161,12 +163,7 @@ impl<'a> Tensor<'a> {
     #[must_use]
     #[inline(never)] // once per tensor and layer; inlined it would stand nine times in flash
     pub fn packed(&self) -> Option<PackedMatrix<'a>> {
-        let format = match self.format {
-            Format::Q8 => WeightFormat::Q8,
-            Format::Q4 => WeightFormat::Q4,
-            Format::F32 | Format::F16 => return None,
-        };
-        PackedMatrix::new(format, self.rows, self.cols, self.bytes)
+        PackedMatrix::new(self.format.packed()?, self.layout, self.rows, self.cols, self.bytes)
     }
 
     /// View of an `f32` tensor, or `None` for another format.
@@ -201,6 +198,19 @@ pub const fn stored_bytes(format: Format, rows: usize, cols: usize) -> u64 {
     }
 }
 
+/// Layout code of a tensor that is not packed.
+const ROW_MAJOR: u8 = 0;
+
+/// Format and layout as a tensor entry stores them.
+#[must_use]
+pub const fn kind_code(format: Format, layout: Layout) -> u32 {
+    let layout = match format.packed() {
+        Some(_) => layout.code(),
+        None => ROW_MAJOR,
+    };
+    u32::from_le_bytes([format.code(), layout, 0, 0])
+}
+
 /// Reads entry `index` of the table, which must describe `role`, and advances `next`.
 pub(super) fn parse_entry<'a>(
     table: &[u8],
@@ -232,7 +242,13 @@ pub(super) fn parse_entry<'a>(
     if role_and_layer != u32::from(code) | u32::from(layer) << 16 {
         return Err(error("expected here, another one found"));
     }
-    let format = Format::from_code(kind).ok_or(error("unknown format or layout"))?;
+    let [format, layout, 0, 0] = kind.to_le_bytes() else { return Err(error("unknown flags")) };
+    let format = Format::from_code(format).ok_or(error("unknown format"))?;
+    let layout = match format.packed() {
+        Some(_) => Layout::from_code(layout),
+        None => (layout == ROW_MAJOR).then_some(Layout::default()),
+    };
+    let layout = layout.ok_or(error("packed in an order that this version does not know"))?;
     if role.is_norm() && format != Format::F32 {
         return Err(error("norm weights must be f32"));
     }
@@ -248,5 +264,5 @@ pub(super) fn parse_entry<'a>(
         .checked_add(length)
         .and_then(|end| align_up(end, ALIGN as u64))
         .ok_or(error("offset or length"))?;
-    Ok(Tensor { role, format, rows: rows as usize, cols: cols as usize, bytes })
+    Ok(Tensor { role, format, layout, rows: rows as usize, cols: cols as usize, bytes })
 }

@@ -1,14 +1,13 @@
 //! The tests that every kernel must pass: the same bits as the definition, whatever the sizes.
 //!
-//! For tests only (cargo feature `kernel-check`); it needs `std`.
+//! For tests only (cargo feature `kernel-check`); it needs `alloc`.
 #![allow(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
-use super::scalar::{dot, quantize_row};
-use super::{Activations, Kernels};
+use super::{ActivationsMut, Kernels, scalar};
 use crate::math::{exp, max, silu, sum_by};
-use crate::packed::{BLOCK_ROWS, GROUP, PackedMatrix, WeightFormat};
-use std::vec::Vec;
-use std::{eprintln, vec};
+use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Runs `check` if the processor can, that is if `kernels` is there; else says loudly that nothing
 /// was tested, and fails if the environment variable `DEMASK_REQUIRE_FEATURES` (a comma-separated
@@ -16,125 +15,197 @@ use std::{eprintln, vec};
 ///
 /// # Panics
 /// If the kernel is required and missing.
+#[cfg(any(test, feature = "kernel-check-std"))]
 pub fn if_available<K: Kernels>(kernels: Option<K>, check: impl Fn(K)) {
     let required = std::env::var("DEMASK_REQUIRE_FEATURES").unwrap_or_default();
     let required = required.split(',').any(|name| name.trim() == K::NAME);
     match kernels {
         Some(kernels) => check(kernels),
         None if required => panic!("{} is required, but this processor does not have it", K::NAME),
-        None => eprintln!("*** SKIPPED: no {} on this processor, NOTHING was tested ***", K::NAME),
+        None => {
+            std::eprintln!("*** SKIPPED: no {} on this processor, NOTHING was tested ***", K::NAME);
+        }
     }
 }
 
-/// Checks everything.
+/// How many sizes are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Every remainder, sizes that an emulated microcontroller gets through in a minute or two.
+    Quick,
+    /// The same and many products of up to 300 x 300 x 1024.
+    Thorough,
+}
+
+/// Checks everything and returns the number of cases.
 ///
 /// # Panics
 /// If a result differs from the definition.
-pub fn all<K: Kernels>(kernels: K) {
-    matmul(kernels);
-    row_operations(kernels);
+pub fn all<K: Kernels>(kernels: K, effort: Effort) -> usize {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let layouts: &[Layout] = if K::READS_ANY_LAYOUT { &Layout::ALL } else { &[K::LAYOUT] };
+    let mut cases = row_operations(kernels, effort) + not_finite(kernels);
+    for &layout in layouts {
+        for format in [WeightFormat::Q4, WeightFormat::Q8] {
+            for sizes in sizes(effort, &mut random) {
+                one_product(kernels, format, layout, sizes, &mut random);
+                cases += 1;
+            }
+            misfits(kernels, format, layout, &mut random);
+        }
+    }
+    cases
 }
 
-/// Row operations give the same bits inside [`Kernels::vectorize`] as outside.
-fn row_operations<K: Kernels>(kernels: K) {
+/// Rows, outputs and inputs of products: all remainders, then sizes at random.
+fn sizes(effort: Effort, random: &mut Random) -> Vec<(usize, usize, usize)> {
+    let small = (0..=70).map(|rows| (rows, 20, 64));
+    let narrow = (1..=50).map(|outputs| (3, outputs, 96));
+    let deep = (1..=35).map(|groups| (1 + groups % 9, 18, groups * GROUP));
+    let ragged = (1..=GROUP).map(|cols| (5, 17, 64 + cols));
+    let large = [(300, 40, 64), (3, 300, 128), (11, 33, 1024), (1, 33, 1024)];
+    let mut sizes: Vec<_> = small.chain(narrow).chain(deep).chain(ragged).chain(large).collect();
+    if effort == Effort::Thorough {
+        let mut any = || (1 + random.below(300), 1 + random.below(300), 32 + random.below(993));
+        sizes.extend((0..60).map(|_| any()));
+    }
+    sizes
+}
+
+/// Row operations give the same bits as the plain functions outside [`Kernels::vectorize`].
+fn row_operations<K: Kernels>(kernels: K, effort: Effort) -> usize {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    for len in 0..=200 {
+    let step = if effort == Effort::Quick { 3 } else { 1 };
+    for len in (0..=200).step_by(step) {
         let x: Vec<f32> = (0..len).map(|_| random.number()).collect();
-        let integers: Vec<i8> = (0..len).map(|_| random.activation(4)).collect();
-        let expected = row_results(&x, &integers);
-        let got = kernels.vectorize(|| row_results(&x, &integers));
+        let weight: Vec<f32> = (0..len).map(|_| random.number()).collect();
+        let q: Vec<i8> = (0..len).map(|_| (random.below(255) as i32 - 127) as i8).collect();
+        let r: Vec<i8> = (0..len).map(|_| [-127, 127, 5][random.below(3)]).collect();
+        let expected = row_results(scalar::Scalar, &x, &weight, &q, &r);
+        let got = kernels.vectorize(|| row_results(kernels, &x, &weight, &q, &r));
         assert!(got == expected, "{}: length {len}\n{got:?}\n{expected:?}", K::NAME);
     }
+    200 / step + 1
 }
 
 /// The bits of every row operation.
 #[inline(always)]
-fn row_results(x: &[f32], integers: &[i8]) -> Vec<u32> {
-    let groups = x.len().div_ceil(GROUP);
-    let (mut q, mut scales) = (vec![1i8; groups * GROUP], vec![1.0; groups]);
-    quantize_row(x, &mut q, &mut scales).expect("finite");
-    let mut below: Vec<f32> = x.iter().map(|x| exp(-x.abs())).collect();
-    let gates = x.iter().map(|&x| silu(x));
-    let sums = [sum_by(x, |x| x), sum_by(x, |x| x * x), max(x), dot(integers, &q) as f32];
-    below.extend(gates);
-    below.extend(sums);
-    below.extend(scales);
-    let bits = below.iter().map(|x| x.to_bits());
-    bits.chain(q.iter().map(|&q| q as u32)).collect()
+fn row_results<K: Kernels>(kernels: K, x: &[f32], weight: &[f32], q: &[i8], r: &[i8]) -> Vec<u32> {
+    let mut results: Vec<f32> = x.iter().map(|x| exp(-x.abs())).collect();
+    results.extend(x.iter().map(|&x| silu(x)));
+    results.extend([sum_by(x, |x| x), sum_by(x, |x| x * x), max(x)]);
+    for (a, b) in [(q, r), (r, r), (q, q)] {
+        results.push(kernels.dot(a, b) as f32);
+    }
+    // Attention has at least one score; a few are far below the largest.
+    if !x.is_empty() {
+        for stretch in [0.0, 1.0, 1e9] {
+            let mut scores: Vec<f32> = x.iter().map(|x| x * stretch).collect();
+            results.push(kernels.exponentiate(&mut scores));
+            results.extend(scores);
+        }
+    }
+    for scale in [1.0, 1e-12] {
+        let x: Vec<f32> = x.iter().map(|x| x * scale).collect();
+        let mut normalized = vec![7.0; x.len()];
+        let ok = kernels.rms_norm(&x, weight, 1e-5, &mut normalized).is_ok();
+        results.push(f32::from(u8::from(ok)));
+        results.extend(normalized);
+    }
+    results.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Checks [`Kernels::matmul`].
-fn matmul<K: Kernels>(kernels: K) {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for format in [WeightFormat::Q4, WeightFormat::Q8] {
-        // All remainders of rows, outputs and groups; then sizes at random.
-        let small = (0..=70).map(|rows| (rows, 20, 64));
-        let narrow = (1..=50).map(|outputs| (3, outputs, 96));
-        let deep = (1..=70).map(|groups| (1 + groups % 9, 18, groups * GROUP));
-        let ragged = (1..=GROUP).map(|cols| (5, 17, 64 + cols));
-        let sizes: Vec<_> = small.chain(narrow).chain(deep).chain(ragged).collect();
-        for (rows, outputs, cols) in sizes {
-            one_product(kernels, format, (rows, outputs, cols), &mut random);
+/// NaNs and infinities are errors wherever they stand.
+fn not_finite<K: Kernels>(kernels: K) -> usize {
+    const COLS: usize = 70;
+    for at in 0..COLS {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+            let mut x = [0.5; COLS];
+            x[at] = bad;
+            for format in [WeightFormat::Q4, WeightFormat::Q8] {
+                let mut words = vec![0; K::LAYOUT.activation_words(3, 3).expect("few")];
+                let into = ActivationsMut::new(format, K::LAYOUT, 3, 3, &mut words);
+                let result = kernels.quantize_row(&x, 1, &mut into.expect("length"));
+                assert_eq!(result, Err(scalar::NotFinite), "{}: {bad} at {at}", K::NAME);
+            }
+            let norm =
+                kernels.vectorize(|| kernels.rms_norm(&x, &[1.0; COLS], 1.0, &mut [0.0; COLS]));
+            assert_eq!(norm, Err(scalar::NotFinite), "{}: {bad} at {at}", K::NAME);
         }
-        for _ in 0..60 {
-            let sizes = (1 + random.below(300), 1 + random.below(300), 32 + random.below(993));
-            one_product(kernels, format, sizes, &mut random);
-        }
-        misfits(kernels, format, &mut random);
     }
+    COLS
 }
 
 fn one_product<K: Kernels>(
     kernels: K,
     format: WeightFormat,
+    layout: Layout,
     (rows, outputs, cols): (usize, usize, usize),
     random: &mut Random,
 ) {
-    let weights = Weights::random(format, outputs, cols, random);
-    let rows_in = Rows::random(rows, cols, random);
-    let matrix = PackedMatrix::new(format, outputs, cols, &weights.packed).expect("length");
+    let weights = Weights::random(format, layout, outputs, cols, random);
+    let input = Input::random(rows, cols, random);
+    let matrix = weights.matrix();
+    let groups = matrix.groups();
+    // Whatever was in the memory before must not matter.
+    let mut words = vec![0xa5a5_a5a5; layout.activation_words(rows, groups).expect("few")];
+    let mut activations =
+        ActivationsMut::new(format, layout, rows, groups, &mut words).expect("length");
+    for (row, x) in input.values.chunks_exact(cols).enumerate() {
+        kernels.quantize_row(x, row, &mut activations).expect("finite");
+    }
     // One more output than there is room for shows writes beyond the end.
     const GUARD: f32 = 123.25;
     let mut out = vec![GUARD; rows * outputs + 1];
-    kernels.matmul(&matrix, &rows_in.activations(), &mut out[..rows * outputs]);
+    kernels.matmul(&matrix, &activations.view(), &mut out[..rows * outputs]);
     assert_eq!(out.pop(), Some(GUARD));
-    let groups = matrix.groups();
-    for (i, got) in out.iter().enumerate() {
-        let (row, output) = (i / outputs, i % outputs);
-        let expected = rows_in.dot(row, &weights, output, groups);
-        assert!(
-            got.to_bits() == expected.to_bits(),
-            "{} {format:?} {rows}x{outputs}x{cols}: row {row} output {output} is {got:e}, not {expected:e}",
-            K::NAME,
-        );
+    for (x, out) in input.values.chunks_exact(cols).zip(out.chunks_exact(outputs)) {
+        let x = quantized(x);
+        for (output, got) in out.iter().enumerate() {
+            let expected = weights.dot(output, &x);
+            assert!(
+                got.to_bits() == expected.to_bits(),
+                "{} {format:?} {layout:?} {rows}x{outputs}x{cols}: output {output} is {got:e}, not \
+                 {expected:e}",
+                K::NAME,
+            );
+        }
     }
 }
 
 /// Slices that do not fit together may give anything but a crash.
-fn misfits<K: Kernels>(kernels: K, format: WeightFormat, random: &mut Random) {
-    let weights = Weights::random(format, 40, 96, random);
-    let matrix = PackedMatrix::new(format, 40, 96, &weights.packed).expect("length");
-    let rows = Rows::random(5, 96, random);
-    let (values, scales) = (&rows.values[1..], &rows.scales[..]);
+fn misfits<K: Kernels>(kernels: K, format: WeightFormat, layout: Layout, random: &mut Random) {
+    let weights = Weights::random(format, layout, 40, 96, random);
+    let matrix = weights.matrix();
     let mut out = vec![0.0; 5 * 40];
-    for (values, scales, room) in [
-        (values, scales, 0),
-        (values, scales, 199),
-        (&values[..300], scales, 200),
-        (values, &scales[..13], 200),
-        (&[], scales, 200),
-        (values, &[], 200),
-    ] {
-        for groups in [0, 1, 2, 3, 4] {
-            kernels.matmul(&matrix, &Activations::new(groups, values, scales), &mut out[..room]);
+    for (rows, groups) in [(0, 3), (5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (9, 3), (0, 0)] {
+        for other in [WeightFormat::Q4, WeightFormat::Q8] {
+            let mut words = vec![0; layout.activation_words(rows, groups).expect("few")];
+            let mut activations =
+                ActivationsMut::new(other, layout, rows, groups, &mut words).expect("length");
+            for row in [0, 4, 5, 100, usize::MAX / 64] {
+                // Too long, too short and rows that do not exist.
+                let _ = kernels.quantize_row(&[1.0; 96], row, &mut activations);
+                let _ = kernels.quantize_row(&[], row, &mut activations);
+            }
+            for room in [0, 1, 39, 199, 200] {
+                kernels.matmul(&matrix, &activations.view(), &mut out[..room]);
+            }
         }
     }
-    let empty = PackedMatrix::new(format, 0, 96, &[]).expect("length");
-    kernels.matmul(&empty, &rows.activations(), &mut []);
+    let mut words = [0; 3 * 6 * 20];
+    let none = ActivationsMut::new(format, layout, 5, 3, &mut words).expect("length");
+    let empty = PackedMatrix::new(format, layout, 0, 96, &[]).expect("length");
+    kernels.matmul(&empty, &none.view(), &mut []);
+    assert!(ActivationsMut::new(format, layout, 500, 3, &mut [0; 7]).is_none());
 }
 
 /// Weights before and after packing.
 struct Weights {
+    format: WeightFormat,
+    layout: Layout,
+    outputs: usize,
+    cols: usize,
     /// `[outputs, groups * 32]`
     values: Vec<i8>,
     /// `[outputs, groups]`
@@ -143,71 +214,96 @@ struct Weights {
 }
 
 impl Weights {
-    fn random(format: WeightFormat, outputs: usize, cols: usize, random: &mut Random) -> Self {
+    fn random(
+        format: WeightFormat,
+        layout: Layout,
+        outputs: usize,
+        cols: usize,
+        random: &mut Random,
+    ) -> Self {
         let (groups, blocks) = (cols.div_ceil(GROUP), outputs.div_ceil(BLOCK_ROWS));
         let mut values = vec![0i8; outputs * groups * GROUP];
         let mut scales = vec![0.0; outputs * groups];
-        let zero_cell = match format {
-            WeightFormat::Q4 => 0x88,
-            WeightFormat::Q8 => 0,
-        };
-        let mut cells = vec![zero_cell; blocks * groups * format.weight_bytes()];
-        let mut packed_scales = vec![0u8; blocks * groups * BLOCK_ROWS * 2];
+        let (weight_bytes, scale_bytes) = layout.block_bytes(format, groups);
+        let mut packed = vec![0; blocks * (weight_bytes + scale_bytes)];
+        let (weights, packed_scales) = packed.split_at_mut(blocks * weight_bytes);
         let style = random.below(6);
-        for output in 0..outputs {
+        for output in 0..blocks * BLOCK_ROWS {
+            let block = output / BLOCK_ROWS;
             for group in 0..groups {
-                let cell = output / BLOCK_ROWS * groups + group;
-                let lane = output % BLOCK_ROWS;
-                let bytes = &mut cells[cell * format.weight_bytes()..][..format.weight_bytes()];
-                for input in 0..GROUP.min(cols - group * GROUP) {
-                    let weight = random.weight(format, style);
-                    values[(output * groups + group) * GROUP + input] = weight;
-                    format.put(bytes, lane, input, weight);
+                let mut run = [0; GROUP];
+                let mut scale = half::f16::ZERO;
+                if output < outputs {
+                    for w in run.iter_mut().take(cols - group * GROUP) {
+                        *w = random.weight(format, style);
+                    }
+                    scale = random.half_scale();
+                    values[(output * groups + group) * GROUP..][..GROUP].copy_from_slice(&run);
+                    scales[output * groups + group] = scale.to_f32();
                 }
-                let scale = random.half_scale();
-                scales[output * groups + group] = scale.to_f32();
-                packed_scales[(cell * BLOCK_ROWS + lane) * 2..][..2]
-                    .copy_from_slice(&scale.to_le_bytes());
+                let planes = (
+                    &mut weights[block * weight_bytes..][..weight_bytes],
+                    &mut packed_scales[block * scale_bytes..][..scale_bytes],
+                );
+                layout.write(format, planes, (output % BLOCK_ROWS, group), &run, scale);
             }
         }
-        cells.extend(packed_scales);
-        Self { values, scales, packed: cells }
-    }
-}
-
-/// Quantized rows; the values start one byte into their memory, so that nothing relies on alignment.
-struct Rows {
-    groups: usize,
-    values: Vec<i8>,
-    scales: Vec<f32>,
-}
-
-impl Rows {
-    fn random(rows: usize, cols: usize, random: &mut Random) -> Self {
-        let groups = cols.div_ceil(GROUP);
-        let style = random.below(5);
-        let values = (0..1 + rows * groups * GROUP).map(|_| random.activation(style)).collect();
-        let scales = (0..rows * groups).map(|_| random.activation_scale()).collect();
-        Self { groups, values, scales }
+        Self { format, layout, outputs, cols, values, scales, packed }
     }
 
-    fn activations(&self) -> Activations<'_> {
-        Activations::new(self.groups, &self.values[1..], &self.scales)
+    fn matrix(&self) -> PackedMatrix<'_> {
+        PackedMatrix::new(self.format, self.layout, self.outputs, self.cols, &self.packed)
+            .expect("length")
     }
 
     /// The definition (docs/numerics.md), with nothing in common with any kernel.
-    fn dot(&self, row: usize, weights: &Weights, output: usize, groups: usize) -> f32 {
+    fn dot(&self, output: usize, x: &[([i8; GROUP], f32)]) -> f32 {
         let mut sum = 0.0f32;
-        for group in 0..groups {
-            let (cell, x_cell) = (output * groups + group, row * groups + group);
-            let w = &weights.values[cell * GROUP..][..GROUP];
-            let x = &self.values[1 + x_cell * GROUP..][..GROUP];
-            let isum: i32 = w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
-            let scale = weights.scales[cell] * self.scales[x_cell];
+        for (group, (q, scale)) in x.iter().enumerate() {
+            let cell = output * x.len() + group;
+            let w = &self.values[cell * GROUP..][..GROUP];
+            let isum: i32 = w.iter().zip(q).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
+            let scale = self.scales[cell] * scale;
             let term = scale * isum as f32;
             sum += term;
         }
         sum
+    }
+}
+
+/// Quantizes a row by the definition (docs/numerics.md).
+fn quantized(x: &[f32]) -> Vec<([i8; GROUP], f32)> {
+    let group = |x: &[f32]| {
+        let amax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let mut q = [0; GROUP];
+        if amax < 1.0 / (1u64 << 60) as f32 {
+            return (q, 0.0);
+        }
+        let (scale, inverse) = (amax / 127.0, 127.0 / amax);
+        for (q, x) in q.iter_mut().zip(x) {
+            let x = f64::from(x * inverse);
+            let below = x as i32 - i32::from(x < f64::from(x as i32));
+            let fraction = x - f64::from(below);
+            let up = if fraction == 0.5 { below & 1 } else { i32::from(fraction > 0.5) };
+            *q = (below + up) as i8;
+        }
+        (q, scale)
+    };
+    x.chunks(GROUP).map(group).collect()
+}
+
+/// Rows before they are quantized, `[rows, cols]`.
+struct Input {
+    values: Vec<f32>,
+}
+
+impl Input {
+    fn random(rows: usize, cols: usize, random: &mut Random) -> Self {
+        let mut values = vec![0.0; rows * cols];
+        for row in values.chunks_exact_mut(cols) {
+            row.chunks_mut(GROUP).for_each(|group| random.fill_group(group));
+        }
+        Self { values }
     }
 }
 
@@ -239,12 +335,30 @@ impl Random {
         }
     }
 
-    fn activation(&mut self, style: usize) -> i8 {
-        match style {
-            0 => 127,
-            1 => -127,
-            2 => [-127, 127][self.below(2)],
-            _ => (self.below(255) as i32 - 127) as i8,
+    /// One group of activations: ordinary or at some edge of quantization.
+    fn fill_group(&mut self, group: &mut [f32]) {
+        let magnitude = match self.below(8) {
+            0 => 0.0,
+            // The floor, and just below it.
+            1 => f32::from_bits((127 - 60) << 23),
+            2 => f32::from_bits(((127 - 60) << 23) - 1),
+            3 => 1e24,
+            _ => (self.below(1 << 24) as f32 + 1.0) * 1e-6,
+        };
+        let style = self.below(5);
+        for x in group.iter_mut() {
+            let sign = [1.0, -1.0][self.below(2)];
+            *x = sign
+                * match style {
+                    // All products as large as they get.
+                    0 => magnitude,
+                    // Ties, if the largest is 127 steps of a power of two.
+                    1 => (self.below(127) as f32 + 0.5) * 0.25,
+                    _ => magnitude * (self.below(1 << 16) as f32 / 65536.0),
+                };
+        }
+        if let (1, Some(first)) = (style, group.first_mut()) {
+            *first = 127.0 * 0.25;
         }
     }
 
@@ -268,15 +382,5 @@ impl Random {
             _ => self.below(0x7c00) as u16 | (self.below(2) as u16) << 15,
         };
         half::f16::from_bits(bits)
-    }
-
-    /// Scales as quantization makes them, up to where the sums would overflow.
-    fn activation_scale(&mut self) -> f32 {
-        match self.below(8) {
-            0 => 0.0,
-            1 => f32::from_bits((127 - 60) << 23) / 127.0,
-            2 => 1e24,
-            _ => (self.below(1 << 24) as f32 + 1.0) * 1e-9,
-        }
     }
 }

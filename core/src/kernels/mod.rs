@@ -1,7 +1,10 @@
 //! Arithmetic for one instruction set: the only place where speed and target meet.
 //!
-//! [`scalar`] is the norm. Every other implementation must give the same bits.
+//! [`scalar`] is the norm. Every other implementation must give the same bits. One module per family
+//! of processors; each implementation is a zero-sized token whose existence proves that the
+//! processor has the instructions.
 
+mod activations;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
@@ -9,8 +12,10 @@ pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
-use crate::packed::{GROUP, PackedMatrix};
+use crate::packed::{Layout, PackedMatrix};
+use scalar::NotFinite;
 
+pub use activations::{Activations, ActivationsMut};
 pub use scalar::Scalar;
 
 /// The inner loops of the engine for one instruction set.
@@ -20,12 +25,34 @@ pub trait Kernels: Copy + Send + Sync {
     /// Name for logs and benchmarks.
     const NAME: &'static str;
 
+    /// The packing that [`matmul`](Kernels::matmul) reads.
+    const LAYOUT: Layout;
+
+    /// Whether every other packing can be read as well.
+    const READS_ANY_LAYOUT: bool = false;
+
+    /// Quantizes `x` (`[cols]`) as row `row` of `into`, group by group: `scale = amax / 127`,
+    /// `q = round_ties_even(x * (127 / amax))`, zero and scale zero if `amax` is below
+    /// [`ACTIVATION_FLOOR`](scalar::ACTIVATION_FLOOR). Columns beyond `x` are zero.
+    ///
+    /// A row that `into` does not have, or one longer than its groups, is not written or cut off.
+    ///
+    /// # Errors
+    /// [`NotFinite`] if `x` holds a NaN or an infinity; the row is then unspecified.
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite>;
+
     /// `out[t][n] = sum over groups of (scale_w * scale_a) * isum`, for every activation row `t` and
     /// every weight row `n`, by the numerics contract: exact integer sums inside a group, groups
     /// ascending, each of the three float operations rounded on its own.
     ///
-    /// `out` is `[activations.rows(), weights.rows()]`. Sizes that do not fit together leave `out`
-    /// unspecified; they never read or write out of bounds.
+    /// `activations` are those of the same kernels, all rows quantized, for the weights' format.
+    /// `out` is `[activations.rows(), weights.rows()]`. Sizes or formats that do not fit together
+    /// leave `out` unspecified; they never read or write out of bounds.
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]);
 
     /// Runs plain Rust `code` as if it were compiled for this instruction set: the row operations
@@ -37,52 +64,32 @@ pub trait Kernels: Copy + Send + Sync {
     fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {
         code()
     }
-}
 
-/// Quantized activations `[rows, cols]`: `i8` with one `f32` scale per row and group of 32.
-#[derive(Debug, Clone, Copy)]
-pub struct Activations<'a> {
-    groups: usize,
-    values: &'a [i8],
-    scales: &'a [f32],
-}
-
-impl<'a> Activations<'a> {
-    /// Views `values` (`[rows, groups * 32]`) and `scales` (`[rows, groups]`).
-    #[must_use]
-    pub fn new(groups: usize, values: &'a [i8], scales: &'a [f32]) -> Self {
-        Self { groups, values, scales }
+    /// Exact dot product of two rows of equal length. Called inside [`vectorize`](Kernels::vectorize).
+    #[inline(always)]
+    fn dot(self, a: &[i8], b: &[i8]) -> i32 {
+        scalar::dot(a, b)
     }
 
-    /// Groups of 32 columns.
-    #[must_use]
-    pub fn groups(&self) -> usize {
-        self.groups
+    /// [`scalar::exponentiate`]. Called inside [`vectorize`](Kernels::vectorize).
+    #[inline(always)]
+    fn exponentiate(self, scores: &mut [f32]) -> f32 {
+        scalar::exponentiate(scores)
     }
 
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.scales.len() / self.groups.max(1)
-    }
-
-    /// The groups of one row: 32 values each, and their scales.
-    #[inline]
-    #[must_use]
-    pub fn row(&self, row: usize) -> Option<(&'a [[i8; GROUP]], &'a [f32])> {
-        let first = row.checked_mul(self.groups)?;
-        let values = self.values.as_chunks::<GROUP>().0.get(first..)?.get(..self.groups)?;
-        Some((values, self.scales.get(first..)?.get(..self.groups)?))
-    }
-
-    /// Group `group` of every row: 32 values and their scale.
-    #[inline]
-    pub fn group(&self, group: usize) -> impl Iterator<Item = (&'a [i8; GROUP], f32)> {
-        let values = self.values.as_chunks::<GROUP>().0;
-        let stride = self.groups.max(1);
-        let values = values.get(group..).unwrap_or_default().iter().step_by(stride);
-        let scales = self.scales.get(group..).unwrap_or_default().iter().step_by(stride);
-        values.zip(scales.copied())
+    /// [`scalar::rms_norm`]. Called inside [`vectorize`](Kernels::vectorize).
+    ///
+    /// # Errors
+    /// [`NotFinite`] if the mean square is not finite.
+    #[inline(always)]
+    fn rms_norm(
+        self,
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        out: &mut [f32],
+    ) -> Result<(), NotFinite> {
+        scalar::rms_norm(x, weight, eps, out)
     }
 }
 
@@ -92,6 +99,6 @@ mod tests {
 
     #[test]
     fn scalar_is_the_definition() {
-        check::all(Scalar);
+        check::all(Scalar, check::Effort::Quick);
     }
 }

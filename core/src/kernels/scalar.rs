@@ -1,33 +1,61 @@
 //! The reference kernels: plain safe Rust, the norm for all others.
 
-use super::{Activations, Kernels};
-use crate::math::{finite_max_abs, round_ties_even};
-use crate::packed::{BLOCK_ROWS, GROUP, PackedMatrix};
+use super::{Activations, ActivationsMut, Kernels};
+use crate::math::{exp, finite_max_abs, max, round_ties_even, sqrt, sum_by};
+use crate::packed::{BLOCK_ROWS, Block, GROUP, Layout, PackedMatrix};
 
-/// Runs everywhere.
+/// Runs everywhere, and reads every layout.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scalar;
 
-/// Activation rows whose sums are kept at once: each unpacked cell serves all of them.
+/// Activation rows whose sums are kept at once: each unpacked weight serves all of them.
 const TILE: usize = 32;
+
+/// The words of one group of one row: 32 values, and the scale's bits.
+type Group = [u32; GROUP / 4 + 1];
 
 impl Kernels for Scalar {
     const NAME: &'static str = "scalar";
+    const LAYOUT: Layout = Layout::Rows16;
+    const READS_ANY_LAYOUT: bool = true;
+
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite> {
+        let groups = into.groups();
+        let all = into.words().as_chunks_mut().0;
+        let row = all.get_mut(row * groups..).and_then(|rest| rest.get_mut(..groups));
+        let cells: &mut [Group] = row.unwrap_or_default();
+        let mut x = x;
+        for [values @ .., scale] in cells {
+            let (group, rest) = x.split_at(x.len().min(GROUP));
+            x = rest;
+            let values: &mut [i8] = bytemuck::cast_slice_mut(values);
+            *scale = quantize(group, ACTIVATION_FLOOR, values)?.to_bits();
+        }
+        Ok(())
+    }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
-        let stride = weights.rows().max(1);
-        for first_row in (0..activations.rows()).step_by(TILE) {
-            let Some(out) = out.get_mut(first_row * stride..) else { return };
-            for (block, cells) in weights.blocks().enumerate() {
+        let (groups, stride) = (weights.groups(), weights.rows().max(1));
+        if groups != activations.groups() {
+            return;
+        }
+        let cells: &[Group] = activations.words().as_chunks().0;
+        for first in (0..activations.rows()).step_by(TILE) {
+            let rows = TILE.min(activations.rows() - first);
+            let cells = cells.get(first * groups..).unwrap_or_default();
+            let Some(out) = out.get_mut(first * stride..) else { return };
+            for (block, first_column) in weights.blocks().zip((0..).step_by(BLOCK_ROWS)) {
                 let mut sums = [[0.0f32; BLOCK_ROWS]; TILE];
-                for (group, cell) in cells.enumerate() {
-                    let mut unpacked = [[0; GROUP]; BLOCK_ROWS];
-                    cell.unpack(&mut unpacked);
-                    let rows = activations.group(group).skip(first_row);
-                    add_cell(&unpacked, &cell.scales(), rows, &mut sums);
+                for group in 0..groups {
+                    let rows = cells.get(group..).unwrap_or_default().iter().step_by(groups);
+                    add_group(&block, group, rows.take(TILE), &mut sums);
                 }
-                let first_column = block * BLOCK_ROWS;
-                for (row, sums) in out.chunks_exact_mut(stride).zip(&sums) {
+                for (row, sums) in out.chunks_exact_mut(stride).zip(&sums).take(rows) {
                     let columns = row.get_mut(first_column..).unwrap_or_default();
                     for (y, sum) in columns.iter_mut().zip(sums) {
                         *y = *sum;
@@ -38,16 +66,22 @@ impl Kernels for Scalar {
     }
 }
 
-/// Adds one cell's contribution to the sums of up to [`TILE`] activation rows.
-#[inline(always)]
-fn add_cell<'a>(
-    weights: &[[i8; GROUP]; BLOCK_ROWS],
-    scales: &[f32; BLOCK_ROWS],
-    rows: impl Iterator<Item = (&'a [i8; GROUP], f32)>,
+/// Adds one group's contribution to the sums of up to [`TILE`] activation rows.
+fn add_group<'a>(
+    block: &Block<'_>,
+    group: usize,
+    rows: impl Iterator<Item = &'a Group>,
     sums: &mut [[f32; BLOCK_ROWS]; TILE],
 ) {
-    for ((values, scale), sums) in rows.zip(sums) {
-        for ((weights, weight_scale), sum) in weights.iter().zip(scales).zip(sums) {
+    let mut weights = [([0; GROUP], 0.0); BLOCK_ROWS];
+    for (row, (values, scale)) in weights.iter_mut().enumerate() {
+        let Some((read, read_scale)) = block.read(row, group) else { return };
+        (*values, *scale) = (read, read_scale.to_f32());
+    }
+    for ([values @ .., scale], sums) in rows.zip(sums) {
+        let values: &[i8] = bytemuck::cast_slice(values);
+        let scale = f32::from_bits(*scale);
+        for ((weights, weight_scale), sum) in weights.iter().zip(sums) {
             *sum += (weight_scale * scale) * dot_of(weights, values) as f32;
         }
     }
@@ -97,18 +131,58 @@ pub fn quantize(x: &[f32], floor: f32, q: &mut [i8]) -> Result<f32, NotFinite> {
     Ok(max / 127.0)
 }
 
-/// Quantizes one activation row group by group; the last group is padded with zeros.
+/// Scores this far below the largest get weight zero instead of less than 2^-40: the result would
+/// not change in a visible digit, and products with small value scales would become subnormal.
+pub const SOFTMAX_CUTOFF: f32 = -27.725_887;
+
+/// Turns scores into softmax weights, `e^(score - max)` each, zero below [`SOFTMAX_CUTOFF`], and
+/// returns their sum, at least 1: what is left of the softmax is one division.
+#[inline(always)]
+#[must_use]
+pub fn exponentiate(scores: &mut [f32]) -> f32 {
+    let max = max(scores);
+    for score in scores.iter_mut() {
+        let below = *score - max;
+        *score = if below < SOFTMAX_CUTOFF { 0.0 } else { exp(below) };
+    }
+    sum_by(scores, |w| w)
+}
+
+/// RMSNorm (Zhang and Sennrich 2019) of one row: `x / sqrt(mean(x^2) + eps) * weight`.
 ///
 /// # Errors
-/// [`NotFinite`] if the row holds a NaN or an infinity.
+/// [`NotFinite`] if the mean square is not finite: an infinite one would give a row of zeros.
 #[inline(always)]
-pub fn quantize_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) -> Result<(), NotFinite> {
-    // Not `chunks`: unless it is inlined everywhere, zipping it leaves a check of its length behind.
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let rest = (!rest.is_empty()).then_some(rest);
-    let groups = groups.iter().map(|group| group.as_slice()).chain(rest);
-    for ((x, q), scale) in groups.zip(q.as_chunks_mut::<GROUP>().0).zip(scales) {
-        *scale = quantize(x, ACTIVATION_FLOOR, q)?;
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
+    if !mean_square.is_finite() {
+        return Err(NotFinite);
+    }
+    let inverse = 1.0 / sqrt(mean_square + eps);
+    for ((y, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *y = (x * inverse) * w;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rms_norm_gives_unit_mean_square() {
+        let x = [3.0, -4.0, 12.0];
+        let mut y = [0.0; 3];
+        rms_norm(&x, &[1.0, 1.0, 2.0], 1e-12, &mut y).unwrap();
+        let rms = (169.0f32 / 3.0).sqrt();
+        for (y, x) in y.iter().zip([3.0, -4.0, 24.0]) {
+            assert!((y - x / rms).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn rms_norm_that_overflows_is_an_error() {
+        assert_eq!(rms_norm(&[1e30], &[1.0], 1e-5, &mut [0.0]), Err(NotFinite));
+        assert_eq!(rms_norm(&[f32::NAN], &[1.0], 1e-5, &mut [0.0]), Err(NotFinite));
+    }
 }

@@ -4,13 +4,10 @@
 //! order, which is position order, so that the sum does not depend on who computed which slot.
 
 use crate::cache::{ATTENTION_FLOOR, KvLayer};
-use crate::kernels::scalar::{NotFinite, dot, quantize};
-use crate::math::{exp, max, sqrt, sum_by};
+use crate::kernels::Kernels;
+use crate::kernels::scalar::{NotFinite, quantize};
+use crate::math::sqrt;
 use crate::pieces::pieces;
-
-/// Scores this far below the largest get weight zero instead of less than 2^-40: the result would
-/// not change in a visible digit, and products with small value scales would become subnormal.
-const CUTOFF: f32 = -27.725_887;
 
 /// Heads of one attention layer.
 #[derive(Clone, Copy)]
@@ -33,7 +30,8 @@ pub(crate) struct AttentionScratch<'a> {
 /// Replaces the rotated query heads in `row` (`[heads, head_dim]`) by their attention output over
 /// the first `visible` slots.
 #[inline(always)]
-pub(crate) fn attend(
+pub(crate) fn attend<K: Kernels>(
+    kernels: K,
     row: &mut [f32],
     shape: AttentionShape,
     ring: &KvLayer<'_>,
@@ -52,23 +50,12 @@ pub(crate) fn attend(
     for (head, ((query, &query_scale), out)) in queries.zip(row.chunks_exact_mut(dim)).enumerate() {
         let kv_head = head / heads_per_kv;
         for (weight, (key, key_scale)) in weights.iter_mut().zip(ring.keys(kv_head)) {
-            *weight = (query_scale * key_scale) * dot(query, key) as f32;
+            *weight = (query_scale * key_scale) * kernels.dot(query, key) as f32;
         }
-        let sum = exponentiate(weights);
+        let sum = kernels.exponentiate(weights);
         accumulate(weights, ring, kv_head, 1.0 / sum, out);
     }
     Ok(())
-}
-
-/// Turns scores into unnormalized weights and returns their sum, at least 1.
-#[inline(always)]
-fn exponentiate(scores: &mut [f32]) -> f32 {
-    let max = max(scores);
-    for score in scores.iter_mut() {
-        let below = *score - max;
-        *score = if below < CUTOFF { 0.0 } else { exp(below) };
-    }
-    sum_by(scores, |w| w)
 }
 
 /// `out = inverse_sum * sum over slots of (weight * value_scale) * value`.

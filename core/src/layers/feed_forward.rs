@@ -1,29 +1,36 @@
 //! SwiGLU feed-forward network (Shazeer 2020): `down(silu(gate(x)) * up(x))`.
 
+use super::norm::NormInput;
 use super::weights::LayerWeights;
 use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
 use crate::math::silu;
 use crate::memory::Scratch;
 
-/// Reads the normalized rows from the activation buffer, leaves the output `[rows, model_dim]` in
-/// `scratch.b`.
+/// Leaves the output `[input.rows, model_dim]` in `scratch.b`.
 pub(crate) fn feed_forward<K: Kernels>(
     kernels: K,
     weights: &LayerWeights<'_>,
-    rows: usize,
+    input: NormInput<'_>,
     scratch: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
     let hidden = weights.gate.rows();
-    scratch.activations.multiply(kernels, rows, &weights.gate, scratch.a);
-    scratch.activations.multiply(kernels, rows, &weights.up, scratch.b);
-    let gate = scratch.a.get_mut(..rows * hidden).unwrap_or_default();
+    let Scratch { activations, a, b, row, .. } = scratch;
+    let mut x = input.quantize(kernels, weights.gate.format(), row, activations)?;
+    x.multiply(kernels, &weights.gate, a);
+    if weights.up.format() != weights.gate.format() {
+        x = input.quantize(kernels, weights.up.format(), row, activations)?;
+    }
+    x.multiply(kernels, &weights.up, b);
+    let rows = input.rows.len();
+    let gate = a.get_mut(..rows * hidden).unwrap_or_default();
     kernels.vectorize(|| {
-        for (gate, up) in gate.iter_mut().zip(scratch.b.iter()) {
+        for (gate, up) in gate.iter_mut().zip(b.iter()) {
             *gate = silu(*gate) * up;
         }
-        scratch.activations.quantize_rows(gate, hidden)
-    })?;
-    scratch.activations.multiply(kernels, rows, &weights.down, scratch.b);
+    });
+    let mut x = activations.tile(weights.down.format(), rows, hidden);
+    x.quantize_rows(kernels, gate, hidden)?;
+    x.multiply(kernels, &weights.down, b);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The streamed LM head: logits in chunks of [`HEAD_CHUNK`] ids, never a whole vocabulary.
 
-use super::linear::ActivationBuffer;
+use super::linear::Tile;
 use crate::decode::HEAD_CHUNK;
 use crate::kernels::Kernels;
 use crate::packed::PackedMatrix;
@@ -11,13 +11,13 @@ pub(crate) fn stream<K: Kernels>(
     kernels: K,
     head: &PackedMatrix<'_>,
     rows: usize,
-    activations: &ActivationBuffer<'_>,
+    tile: &Tile<'_>,
     buffer: &mut [f32],
     mut sink: impl FnMut(usize, u32, &[f32]),
 ) {
     for first in (0..head.rows()).step_by(HEAD_CHUNK) {
         let Some(chunk) = head.slice_rows(first, HEAD_CHUNK) else { return };
-        activations.multiply(kernels, rows, &chunk, buffer);
+        tile.multiply(kernels, &chunk, buffer);
         let logits = buffer.chunks_exact(chunk.rows().max(1)).take(rows);
         for (row, logits) in logits.enumerate() {
             sink(row, first as u32, logits);

@@ -1,44 +1,59 @@
 //! Linear layers: quantize a tile of rows once, multiply by as many matrices as share it.
 
-use crate::kernels::scalar::{NotFinite, quantize_row};
-use crate::kernels::{Activations, Kernels};
-use crate::packed::{GROUP, PackedMatrix};
+use crate::kernels::scalar::NotFinite;
+use crate::kernels::{ActivationsMut, Kernels};
+use crate::packed::{GROUP, Layout, PackedMatrix, WeightFormat};
 
-/// Room for a tile of quantized rows.
+/// A tile of quantized rows, and room for it.
 pub(crate) struct ActivationBuffer<'a> {
-    pub(crate) values: &'a mut [i8],
-    pub(crate) scales: &'a mut [f32],
+    /// As many words as the layout asks for.
+    pub(crate) words: &'a mut [u32],
+    pub(crate) layout: Layout,
 }
 
+/// The rows of one tile, quantized for one format of weights.
+pub(crate) struct Tile<'a>(Option<ActivationsMut<'a>>);
+
 impl ActivationBuffer<'_> {
-    /// Quantizes `x` as row `row`; all rows of a tile have the same length.
+    /// A tile of `rows` rows of `cols` columns for products with weights of `format`; the rows are
+    /// to be quantized next.
+    pub(crate) fn tile(&mut self, format: WeightFormat, rows: usize, cols: usize) -> Tile<'_> {
+        Tile(ActivationsMut::new(format, self.layout, rows, cols.div_ceil(GROUP), self.words))
+    }
+}
+
+impl Tile<'_> {
+    /// Quantizes `x` as row `row`.
     #[inline(always)]
-    pub(crate) fn quantize_row(&mut self, row: usize, x: &[f32]) -> Result<(), NotFinite> {
-        let groups = x.len().div_ceil(GROUP).max(1);
-        let values = self.values.chunks_exact_mut(groups * GROUP).nth(row);
-        let scales = self.scales.chunks_exact_mut(groups).nth(row);
-        quantize_row(x, values.unwrap_or_default(), scales.unwrap_or_default())
+    pub(crate) fn quantize_row<K: Kernels>(
+        &mut self,
+        kernels: K,
+        row: usize,
+        x: &[f32],
+    ) -> Result<(), NotFinite> {
+        self.0.as_mut().map_or(Ok(()), |tile| kernels.quantize_row(x, row, tile))
     }
 
     /// Quantizes the rows `[rows, cols]` of `x`.
-    #[inline(always)]
-    pub(crate) fn quantize_rows(&mut self, x: &[f32], cols: usize) -> Result<(), NotFinite> {
+    pub(crate) fn quantize_rows<K: Kernels>(
+        &mut self,
+        kernels: K,
+        x: &[f32],
+        cols: usize,
+    ) -> Result<(), NotFinite> {
         let mut rows = x.chunks_exact(cols.max(1)).enumerate();
-        rows.try_for_each(|(row, x)| self.quantize_row(row, x))
+        rows.try_for_each(|(row, x)| self.quantize_row(kernels, row, x))
     }
 
     /// `out = rows * matrix^T`, `[rows, matrix.rows()]`.
     pub(crate) fn multiply<K: Kernels>(
         &self,
         kernels: K,
-        rows: usize,
         matrix: &PackedMatrix<'_>,
         out: &mut [f32],
     ) {
-        let groups = matrix.groups();
-        let values = self.values.get(..rows * groups * GROUP).unwrap_or_default();
-        let scales = self.scales.get(..rows * groups).unwrap_or_default();
-        let out = out.get_mut(..rows * matrix.rows()).unwrap_or_default();
-        kernels.matmul(matrix, &Activations::new(groups, values, scales), out);
+        let Some(tile) = &self.0 else { return };
+        let out = out.get_mut(..tile.rows() * matrix.rows()).unwrap_or_default();
+        kernels.matmul(matrix, &tile.view(), out);
     }
 }

@@ -1,48 +1,41 @@
-//! RMSNorm (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
+//! Normalized rows as the input of matrix products: norm and quantization in one go, row by row.
 
+use super::linear::{ActivationBuffer, Tile};
+use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
-use crate::math::{sqrt, sum_by};
+use crate::packed::WeightFormat;
+use crate::rows::Rows;
 
-/// Normalizes one row `[model_dim]` into `out`.
-///
-/// # Errors
-/// [`NotFinite`] if the mean square is not finite: an infinite one would give a row of zeros.
-#[inline(always)]
-pub(crate) fn rms_norm(
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    out: &mut [f32],
-) -> Result<(), NotFinite> {
-    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
-    if !mean_square.is_finite() {
-        return Err(NotFinite);
-    }
-    let inverse = 1.0 / sqrt(mean_square + eps);
-    for ((y, x), w) in out.iter_mut().zip(x).zip(weight) {
-        *y = (x * inverse) * w;
-    }
-    Ok(())
+/// Rows of the residual stream, and the norm in front of the products that read them.
+#[derive(Clone, Copy)]
+pub(crate) struct NormInput<'t> {
+    pub(crate) rows: Rows<'t>,
+    /// `[.., model_dim]`; its first row is canvas position `first`.
+    pub(crate) hidden: &'t [f32],
+    pub(crate) first: usize,
+    /// `[model_dim]`
+    pub(crate) norm: &'t [f32],
+    pub(crate) eps: f32,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn normalizes_to_unit_mean_square() {
-        let x = [3.0, -4.0, 12.0];
-        let mut y = [0.0; 3];
-        rms_norm(&x, &[1.0, 1.0, 2.0], 1e-12, &mut y).unwrap();
-        let rms = (169.0f32 / 3.0).sqrt();
-        for (y, x) in y.iter().zip([3.0, -4.0, 24.0]) {
-            assert!((y - x / rms).abs() < 1e-6);
+impl NormInput<'_> {
+    /// Normalizes and quantizes all rows for products with weights of `format`. `row` is room for
+    /// one normalized row.
+    pub(crate) fn quantize<'b, K: Kernels>(
+        &self,
+        kernels: K,
+        format: WeightFormat,
+        row: &mut [f32],
+        buffer: &'b mut ActivationBuffer<'_>,
+    ) -> Result<Tile<'b>, NotFinite> {
+        let dim = self.norm.len().max(1);
+        let mut tile = buffer.tile(format, self.rows.len(), dim);
+        for (i, position) in self.rows.iter().enumerate() {
+            let at = position.saturating_sub(self.first);
+            let x = self.hidden.chunks_exact(dim).nth(at).unwrap_or_default();
+            kernels.vectorize(|| kernels.rms_norm(x, self.norm, self.eps, row))?;
+            tile.quantize_row(kernels, i, row)?;
         }
-    }
-
-    #[test]
-    fn overflow_is_an_error() {
-        assert_eq!(rms_norm(&[1e30], &[1.0], 1e-5, &mut [0.0]), Err(NotFinite));
-        assert_eq!(rms_norm(&[f32::NAN], &[1.0], 1e-5, &mut [0.0]), Err(NotFinite));
+        Ok(tile)
     }
 }

@@ -1,22 +1,15 @@
 //! The borrowed view that kernels take.
 
-use super::{BLOCK_ROWS, CELL_WEIGHTS, GROUP, SCALE_BYTES, WeightFormat, q4, q8};
+use super::{BLOCK_ROWS, GROUP, Layout, SCALE_BYTES, WeightFormat};
 use crate::pieces::pieces;
 
 /// A packed weight matrix `[rows, cols]` in borrowed memory.
 #[derive(Debug, Clone, Copy)]
 pub struct PackedMatrix<'a> {
     format: WeightFormat,
+    layout: Layout,
     rows: usize,
     cols: usize,
-    weights: &'a [u8],
-    scales: &'a [u8],
-}
-
-/// The integers and scales of 16 outputs and 32 inputs.
-#[derive(Debug, Clone, Copy)]
-pub struct Cell<'a> {
-    format: WeightFormat,
     weights: &'a [u8],
     scales: &'a [u8],
 }
@@ -24,13 +17,20 @@ pub struct Cell<'a> {
 impl<'a> PackedMatrix<'a> {
     /// Views `bytes` as a packed matrix; `None` if the length is not that of its shape.
     #[must_use]
-    pub fn new(format: WeightFormat, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
+    pub fn new(
+        format: WeightFormat,
+        layout: Layout,
+        rows: usize,
+        cols: usize,
+        bytes: &'a [u8],
+    ) -> Option<Self> {
         let cells = rows.div_ceil(BLOCK_ROWS).checked_mul(cols.div_ceil(GROUP))?;
         if bytes.len() != cells.checked_mul(format.cell_bytes())? {
             return None;
         }
-        let (weights, scales) = bytes.split_at_checked(cells * format.weight_bytes())?;
-        Some(Self { format, rows, cols, weights, scales })
+        let scales = if layout.keeps_scales_apart() { cells * SCALE_BYTES } else { 0 };
+        let (weights, scales) = bytes.split_at_checked(bytes.len() - scales)?;
+        Some(Self { format, layout, rows, cols, weights, scales })
     }
 
     /// Outputs.
@@ -57,59 +57,110 @@ impl<'a> PackedMatrix<'a> {
         self.format
     }
 
-    /// All cells' integers and all cells' scales, as they are stored. For kernels that read whole
-    /// registers.
+    /// In which order they are stored.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The stored bytes, for kernels that read whole registers: all weights and all scales, or, in a
+    /// layout that does not keep scales apart, all cells and nothing.
     #[must_use]
     pub fn planes(&self) -> (&'a [u8], &'a [u8]) {
         (self.weights, self.scales)
     }
 
-    /// The cells of each block of 16 rows, in row order; cells in group order.
-    pub fn blocks(&self) -> impl Iterator<Item = impl Iterator<Item = Cell<'a>>> {
-        let (format, groups) = (self.format, self.groups());
-        let weights = pieces(self.weights, groups * format.weight_bytes());
-        let scales = pieces(self.scales, groups * SCALE_BYTES);
-        weights.zip(scales).map(move |(weights, scales)| {
-            pieces(weights, format.weight_bytes())
-                .zip(pieces(scales, SCALE_BYTES))
-                .map(move |(weights, scales)| Cell { format, weights, scales })
-        })
+    /// The same matrix if it is stored in `layout`. With a constant, what follows is compiled for
+    /// that layout alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn in_layout(self, layout: Layout) -> Option<Self> {
+        (self.layout == layout).then_some(Self { layout, ..self })
     }
 
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
-        let groups = self.groups();
         let rows = count.min(self.rows.checked_sub(first)?);
         let (start, end) = (first / BLOCK_ROWS, (first + rows).div_ceil(BLOCK_ROWS));
-        let part =
-            |plane: &'a [u8], cell: usize| plane.get(start * groups * cell..end * groups * cell);
-        Some(Self {
-            rows,
-            weights: part(self.weights, self.format.weight_bytes())?,
-            scales: part(self.scales, SCALE_BYTES)?,
-            ..*self
+        let (weights, scales) = self.layout.block_bytes(self.format, self.groups());
+        let part = |plane: &'a [u8], block: usize| plane.get(start * block..end * block);
+        let (weights, scales) = (part(self.weights, weights)?, part(self.scales, scales)?);
+        Some(Self { rows, weights, scales, ..*self })
+    }
+
+    /// The blocks of 16 rows, the last one perhaps partly padding.
+    #[inline]
+    pub fn blocks(&self) -> impl Iterator<Item = Block<'a>> {
+        let (format, layout, groups) = (self.format, self.layout, self.groups());
+        let (weights, scales) = layout.block_bytes(format, groups);
+        let mut scales = pieces(self.scales, scales);
+        pieces(self.weights, weights).take(self.rows.div_ceil(BLOCK_ROWS)).map(move |weights| {
+            let scales = match layout.keeps_scales_apart() {
+                true => scales.next().unwrap_or_default(),
+                false => &[],
+            };
+            Block { format, layout, groups, weights, scales }
         })
     }
 
     /// Dequantizes row `row` into `out[..cols]`; false if there is no such row.
+    #[inline(always)] // compiled for one layout after `in_layout`
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> bool {
-        let Some(block) = self.slice_rows(row / BLOCK_ROWS * BLOCK_ROWS, BLOCK_ROWS) else {
-            return false;
-        };
-        let lane = row % BLOCK_ROWS;
-        let mut unpacked = [[0; GROUP]; BLOCK_ROWS];
-        for (cell, out) in block.blocks().flatten().zip(out.chunks_mut(GROUP)) {
-            cell.unpack(&mut unpacked);
-            let (Some(weights), Some(&scale)) = (unpacked.get(lane), cell.scales().get(lane))
-            else {
-                return false;
-            };
-            for (x, &w) in out.iter_mut().zip(weights) {
+        let first = row / BLOCK_ROWS * BLOCK_ROWS;
+        let Some(block) = self.slice_rows(first, BLOCK_ROWS) else { return false };
+        let planes = (block.weights, block.scales);
+        for (group, out) in out.chunks_mut(GROUP).take(self.groups()).enumerate() {
+            let place = (row % BLOCK_ROWS, group);
+            let run = self.layout.read(self.format, planes, self.groups(), place);
+            let Some((weights, scale)) = run else { return false };
+            let scale = scale.to_f32();
+            for (x, w) in out.iter_mut().zip(weights) {
                 *x = scale * f32::from(w);
             }
         }
         row < self.rows
+    }
+
+    /// Writes the same matrix in another layout to `out`, which must be as long as this one's bytes
+    /// and all zero; false if it has another length.
+    ///
+    /// # Example
+    /// ```
+    /// use demask::packed::{Layout, PackedMatrix, WeightFormat};
+    /// let bytes = [0x88; 16 * 16 + 32]; // 16 rows of 32 zeros
+    /// let matrix = PackedMatrix::new(WeightFormat::Q4, Layout::Rows16, 16, 32, &bytes).unwrap();
+    /// let mut repacked = [0; 16 * 16 + 32];
+    /// assert!(matrix.repack(Layout::Helium, &mut repacked));
+    /// ```
+    #[must_use]
+    pub fn repack(&self, layout: Layout, out: &mut [u8]) -> bool {
+        if out.len() != self.weights.len() + self.scales.len() {
+            return false;
+        }
+        let (weight_bytes, scale_bytes) = layout.block_bytes(self.format, self.groups());
+        let blocks = self.rows.div_ceil(BLOCK_ROWS);
+        let Some((mut weights, mut scales)) = out.split_at_mut_checked(blocks * weight_bytes)
+        else {
+            return false;
+        };
+        for block in self.blocks() {
+            let (Some((to_weights, more_weights)), Some((to_scales, more_scales))) = (
+                weights.split_at_mut_checked(weight_bytes),
+                scales.split_at_mut_checked(scale_bytes),
+            ) else {
+                return false;
+            };
+            (weights, scales) = (more_weights, more_scales);
+            for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..block.groups).map(move |g| (r, g)))
+            {
+                if let Some((values, scale)) = block.read(row, group) {
+                    let planes = (&mut *to_weights, &mut *to_scales);
+                    layout.write(self.format, planes, (row, group), &values, scale);
+                }
+            }
+        }
+        true
     }
 
     /// True if every scale is finite and every weight in its format's range.
@@ -117,39 +168,39 @@ impl<'a> PackedMatrix<'a> {
     /// Reads the whole matrix: part of checking an image, not of using it.
     #[must_use]
     pub fn values_are_valid(&self) -> bool {
-        let scales = self.scales.as_chunks::<2>().0;
-        let finite = scales.iter().all(|s| u16::from_le_bytes(*s) & 0x7c00 != 0x7c00);
-        // Every nibble is a valid 4-bit weight; of the bytes only -128 is not a valid 8-bit one.
-        finite && (self.format == WeightFormat::Q4 || !self.weights.contains(&0x80))
+        if self.layout == Layout::Rows16 {
+            let scales = self.scales.as_chunks::<2>().0;
+            let finite = scales.iter().all(|s| half::f16::from_le_bytes(*s).is_finite());
+            // Every nibble is a valid 4-bit weight; of the bytes only -128 is no 8-bit one.
+            return finite && (self.format == WeightFormat::Q4 || !self.weights.contains(&0x80));
+        }
+        let places = |groups| (0..BLOCK_ROWS).flat_map(move |r| (0..groups).map(move |g| (r, g)));
+        self.blocks().all(|block| {
+            places(block.groups).all(|(row, group)| {
+                block
+                    .read(row, group)
+                    .is_some_and(|(values, scale)| scale.is_finite() && !values.contains(&i8::MIN))
+            })
+        })
     }
 }
 
-impl Cell<'_> {
-    /// Widens the weights into one run of 32 per row.
-    #[inline(never)] // a call per 512 weights costs nothing, two copies in flash do
-    pub fn unpack(&self, out: &mut [[i8; GROUP]; BLOCK_ROWS]) {
-        match self.format {
-            WeightFormat::Q8 => {
-                if let Some(cell) = self.weights.first_chunk::<CELL_WEIGHTS>() {
-                    q8::unpack(cell, out);
-                }
-            }
-            WeightFormat::Q4 => {
-                if let Some(cell) = self.weights.first_chunk::<{ CELL_WEIGHTS / 2 }>() {
-                    q4::unpack(cell, out);
-                }
-            }
-        }
-    }
+/// 16 rows of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    format: WeightFormat,
+    layout: Layout,
+    groups: usize,
+    weights: &'a [u8],
+    scales: &'a [u8],
+}
 
-    /// The 16 scales, widened exactly.
-    #[inline(never)] // as above
+impl Block<'_> {
+    /// The 32 weights of row `row` (below 16) in group `group`, and their scale; `None` outside the
+    /// block.
+    #[inline]
     #[must_use]
-    pub fn scales(&self) -> [f32; BLOCK_ROWS] {
-        let mut out = [0.0; BLOCK_ROWS];
-        for (scale, bytes) in out.iter_mut().zip(self.scales.as_chunks::<2>().0) {
-            *scale = half::f16::from_le_bytes(*bytes).to_f32();
-        }
-        out
+    pub fn read(&self, row: usize, group: usize) -> Option<([i8; GROUP], half::f16)> {
+        self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
     }
 }

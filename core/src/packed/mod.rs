@@ -1,34 +1,23 @@
-//! Weights as the kernels read them: 16 outputs interleaved, groups of 32 inputs, `f16` scales.
+//! Weights as the kernels read them: rows interleaved, groups of 32 inputs, `f16` scales.
 //!
 //! A matrix `[rows, cols]` is cut into *blocks* of [`BLOCK_ROWS`] rows and *groups* of [`GROUP`]
-//! columns; a block and a group meet in a *cell*. All cells' integers come first, block by block
-//! and within a block group by group, then all cells' scales in the same order:
+//! columns. How the weights of a block are ordered is its [`Layout`], one per family of processors.
 //!
-//! - scales: 16 `f16`, one per row of the block;
-//! - Q8: 512 bytes in 8 steps of 64; step `s` holds, row after row, the weights of inputs
-//!   `4 s .. 4 s + 4` as `i8` in -127..=127;
-//! - Q4: 256 bytes in 4 steps of 64; a byte's low nibble belongs to step `s`, its high nibble to
-//!   step `s + 4`. A nibble is the weight plus 8.
-//!
-//! Interleaving lets a vector unit compute 16 outputs at once without ever summing across lanes,
-//! which is what keeps the additions of every build in the same order. Rows and columns beyond the
-//! matrix are stored as zero weights, and rows beyond it with zero scales.
+//! Interleaving lets a vector unit compute several outputs at once without ever summing across
+//! lanes, which is what keeps the additions of every build in the same order. Rows and columns
+//! beyond the matrix are stored as zero weights, and rows beyond it with zero scales.
 
+mod layout;
 mod matrix;
-mod q4;
-mod q8;
 
-pub use matrix::{Cell, PackedMatrix};
+pub use layout::Layout;
+pub use matrix::{Block, PackedMatrix};
 
 /// Inputs that share one scale.
 pub const GROUP: usize = 32;
-/// Rows (outputs) that are interleaved.
+/// Rows (outputs) of a block: what every layout interleaves divides it.
 pub const BLOCK_ROWS: usize = 16;
-/// Weights in a cell.
-pub const CELL_WEIGHTS: usize = GROUP * BLOCK_ROWS;
-/// Inputs that lie next to each other for one row.
-const STEP: usize = 4;
-/// Bytes of scales in a cell.
+/// Bytes of the scales of a block and group.
 const SCALE_BYTES: usize = BLOCK_ROWS * 2;
 
 /// Storage format of a tensor in an image.
@@ -44,27 +33,32 @@ pub enum Format {
     Q4,
 }
 
-/// Code of the row-major layout in a tensor entry.
-const ROW_MAJOR: u32 = 0;
-/// Code of the layout of this module in a tensor entry.
-const ROWS_16: u32 = 1;
-
 impl Format {
-    /// Format (byte 0) and layout (byte 1) as a tensor entry stores them.
+    /// Number that stands for the format in a tensor entry.
     #[must_use]
-    pub const fn code(self) -> u32 {
+    pub const fn code(self) -> u8 {
         match self {
-            Self::F32 => 1 | ROW_MAJOR << 8,
-            Self::F16 => 2 | ROW_MAJOR << 8,
-            Self::Q8 => 3 | ROWS_16 << 8,
-            Self::Q4 => 4 | ROWS_16 << 8,
+            Self::F32 => 1,
+            Self::F16 => 2,
+            Self::Q8 => 3,
+            Self::Q4 => 4,
         }
     }
 
     /// Inverse of [`Format::code`].
     #[must_use]
-    pub fn from_code(code: u32) -> Option<Self> {
+    pub fn from_code(code: u8) -> Option<Self> {
         [Self::F32, Self::F16, Self::Q8, Self::Q4].into_iter().find(|f| f.code() == code)
+    }
+
+    /// The format of the integers, or `None` for an unquantized tensor.
+    #[must_use]
+    pub const fn packed(self) -> Option<WeightFormat> {
+        match self {
+            Self::F32 | Self::F16 => None,
+            Self::Q8 => Some(WeightFormat::Q8),
+            Self::Q4 => Some(WeightFormat::Q4),
+        }
     }
 
     /// Name as the command line spells it.
@@ -89,16 +83,16 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
-    /// Bytes of integers in a cell.
+    /// Bytes of integers of a block and group.
     #[must_use]
     pub const fn weight_bytes(self) -> usize {
         match self {
-            Self::Q8 => CELL_WEIGHTS,
-            Self::Q4 => CELL_WEIGHTS / 2,
+            Self::Q8 => BLOCK_ROWS * GROUP,
+            Self::Q4 => BLOCK_ROWS * GROUP / 2,
         }
     }
 
-    /// Bytes of integers and scales in a cell.
+    /// Bytes of integers and scales of a block and group.
     #[must_use]
     pub const fn cell_bytes(self) -> usize {
         self.weight_bytes() + SCALE_BYTES
@@ -112,18 +106,4 @@ impl WeightFormat {
             Self::Q4 => (-8, 7),
         }
     }
-
-    /// Writes one weight of a zeroed cell. `row` is below 16 and `input` below 32; anything else is
-    /// ignored.
-    pub fn put(self, cell: &mut [u8], row: usize, input: usize, weight: i8) {
-        match self {
-            Self::Q8 => q8::put(cell, row, input, weight),
-            Self::Q4 => q4::put(cell, row, input, weight),
-        }
-    }
-}
-
-/// Byte of a cell where row `row` starts in step `step`.
-const fn step_offset(row: usize, step: usize) -> usize {
-    step * BLOCK_ROWS * STEP + row * STEP
 }

@@ -7,6 +7,7 @@ use demask::image::{
     RopePairs, SectionKind, TENSOR_ENTRY_BYTES, TensorRole, manifest_digest, section_digest,
 };
 use demask::packed::Format;
+use demask::packed::Layout;
 use demask::{Engine, EngineError, Limits, Plan, Scalar, Serial};
 use demask_quant::tokenizer::TokenizerData;
 use demask_quant::{BoxError, PromptData, Quantization, Sections, WeightSource, write_image};
@@ -185,7 +186,7 @@ pub fn with_engine<R>(
     canvas: usize,
     work: impl FnOnce(Engine<'_, Scalar, Serial>) -> R,
 ) -> Result<R, EngineError> {
-    let limits = Limits { canvas, tile: 4, workers: 1 };
+    let limits = Limits { canvas, tile: 4, layout: Layout::Rows16, workers: 1 };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     let (memory, _) = plan.carve(&mut memory).unwrap();

@@ -6,6 +6,7 @@ use super::table::{self, thousands};
 use crate::load::{LoadedModel, Source};
 use clap::Args;
 use demask::image::{ModelConfig, RopePairs, TensorRole};
+use demask::packed::Layout;
 use demask::{Limits, Plan};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -67,7 +68,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     }
     writeln!(out)?;
     table::print(&mut out, &["tensor", "type", "rows", "cols", "bytes"], &tensor_rows(&model))?;
-    let limits = Limits { canvas: model.config().context as usize, tile: 8, workers: 1 };
+    let limits = Limits {
+        canvas: model.config().context as usize,
+        tile: 8,
+        layout: model.image().map_or_else(Layout::default, |image| image.layout()),
+        workers: 1,
+    };
     if let Ok(plan) = Plan::new(model.config(), &limits) {
         let ram = thousands(plan.bytes() as u64);
         writeln!(out, "\nRAM for the whole context, tile 8: {ram} bytes (see `demask plan`)")?;

@@ -5,6 +5,7 @@ use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::load::Source;
 use clap::Args;
+use demask::packed::Layout;
 use demask::{Limits, Plan};
 use serde_json::json;
 use std::io::Write;
@@ -31,7 +32,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), CliError> {
     let model = args.model.open()?;
     let config = model.config();
     let canvas = args.canvas.unwrap_or(config.context as usize);
-    let limits = Limits { canvas, tile: args.tile, workers: args.workers };
+    let limits = Limits {
+        canvas,
+        tile: args.tile,
+        layout: model.image().map_or_else(Layout::default, |image| image.layout()),
+        workers: args.workers,
+    };
     let plan = Plan::new(config, &limits).problem()?;
     let parts = plan.parts();
     // A folder is not what a device stores.

@@ -7,6 +7,7 @@ use crate::load::LoadedModel;
 use clap::{Args, ValueEnum};
 use demask::image::TensorRole;
 use demask::packed::Format;
+use demask::packed::Layout;
 use demask_quant::{Quantization, Report, Sections, TensorReport, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -68,6 +69,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     let quantization = Quantization {
         layers: args.format.format(),
         embedding: args.embedding.unwrap_or(default).format(),
+        layout: Layout::Rows16,
     };
     let sections = Sections {
         config: *model.config(),

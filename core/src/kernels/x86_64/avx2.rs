@@ -1,9 +1,10 @@
 //! AVX2: eight outputs at a time.
 
 use super::blocked::{Block, Cell, Q4, Q8, Sums, Work, matmul};
-use super::prepared::load;
-use crate::kernels::{Activations, Kernels};
-use crate::packed::{BLOCK_ROWS, PackedMatrix, WeightFormat};
+use super::prepared::{load, quantize_row};
+use crate::kernels::scalar::NotFinite;
+use crate::kernels::{Activations, ActivationsMut, Kernels};
+use crate::packed::{BLOCK_ROWS, Layout, PackedMatrix, WeightFormat};
 use core::arch::x86_64::*;
 
 /// Kernels for processors with AVX2 and F16C: Intel's since 2013, AMD's since 2015.
@@ -23,6 +24,23 @@ impl Avx2 {
 
 impl Kernels for Avx2 {
     const NAME: &'static str = "avx2";
+
+    const LAYOUT: Layout = Layout::Rows16;
+
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite> {
+        // SAFETY: who made the token vouched for AVX2, which AVX-512 includes.
+        unsafe {
+            match into.format() {
+                WeightFormat::Q4 => quantize_row::<Self, Q4>(x, row, into),
+                WeightFormat::Q8 => quantize_row::<Self, Q8>(x, row, into),
+            }
+        }
+    }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
         // SAFETY: who made the token vouched for AVX2 and F16C.

@@ -1,9 +1,10 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
 use super::blocked::{Block, Cell, Outputs, Q4, Q8, Scales, Work, matmul};
-use super::prepared::Prepared;
-use crate::kernels::{Activations, Kernels};
-use crate::packed::{PackedMatrix, WeightFormat};
+use super::prepared::{Prepared, quantize_row};
+use crate::kernels::scalar::NotFinite;
+use crate::kernels::{Activations, ActivationsMut, Kernels};
+use crate::packed::{Layout, PackedMatrix, WeightFormat};
 use core::arch::x86_64::*;
 
 /// Kernels for processors with AVX-512 F, BW and VNNI: Intel's servers since 2019, AMD's
@@ -24,6 +25,23 @@ impl Avx512Vnni {
 
 impl Kernels for Avx512Vnni {
     const NAME: &'static str = "avx512-vnni";
+
+    const LAYOUT: Layout = Layout::Rows16;
+
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite> {
+        // SAFETY: who made the token vouched for AVX2, which AVX-512 includes.
+        unsafe {
+            match into.format() {
+                WeightFormat::Q4 => quantize_row::<Self, Q4>(x, row, into),
+                WeightFormat::Q8 => quantize_row::<Self, Q8>(x, row, into),
+            }
+        }
+    }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
         // SAFETY: who made the token vouched for the vector unit; AVX-512 includes AVX2.

@@ -1,6 +1,6 @@
 //! The loops around the inner loops, the same for all vector units.
 
-use super::prepared::{Buffer, CHUNK, Prepared, TILE};
+use super::prepared::{Prepared, TILE};
 use crate::kernels::Activations;
 use crate::packed::{BLOCK_ROWS, PackedMatrix};
 
@@ -15,6 +15,9 @@ pub(super) type Sums = [[f32; 8]; 2];
 pub(super) const Q4: usize = 4;
 /// Steps of a Q8 cell.
 pub(super) const Q8: usize = 8;
+
+/// Groups in work at once: their activations stay in the first-level cache.
+const CHUNK: usize = 32;
 
 /// One block of outputs, some groups of it, and the prepared activations of those groups.
 pub(super) struct Work<'a, const STEPS: usize> {
@@ -82,17 +85,19 @@ pub(super) unsafe fn matmul<B: Block<STEPS>, const STEPS: usize>(
     let (cells, scales) = weights.planes();
     let cells: &[Cell<STEPS>] = cells.as_chunks().0.as_chunks().0.as_chunks().0;
     let scales: &[Scales] = scales.as_chunks().0.as_chunks().0;
-    let mut buffer = Buffer::new();
+    let prepared: &[Prepared] = bytemuck::cast_slice(activations.words());
+    if groups != activations.groups() {
+        return;
+    }
     let mut sums = [Sums::default(); TILE];
     for first_row in (0..activations.rows()).step_by(TILE) {
-        let rows = first_row..activations.rows().min(first_row + TILE);
+        let rows = TILE.min(activations.rows() - first_row);
+        let tile = prepared.get(first_row * groups..).unwrap_or_default();
         let Some(out) = out.get_mut(first_row * columns..) else { return };
-        let Some(sums) = sums.get_mut(..rows.len()) else { return };
+        let Some(sums) = sums.get_mut(..rows) else { return };
         for first_group in (0..groups).step_by(CHUNK) {
             let part = first_group..groups.min(first_group + CHUNK);
-            // SAFETY: the caller vouches for AVX2.
-            let tile = unsafe { buffer.fill::<B, STEPS>(activations, rows.clone(), part.clone()) };
-            let Some(tile) = tile else { return };
+            let Some(tile) = tile.get(part.start * rows..part.end * rows) else { return };
             let blocks = cells.chunks_exact(groups).zip(scales.chunks_exact(groups));
             for (first_column, (cells, scales)) in (0..columns).step_by(BLOCK_ROWS).zip(blocks) {
                 let cells = cells.get(part.clone()).unwrap_or_default();
@@ -100,7 +105,7 @@ pub(super) unsafe fn matmul<B: Block<STEPS>, const STEPS: usize>(
                 let fresh = first_group == 0;
                 let outputs = Outputs { out, columns, first_column, fresh };
                 // SAFETY: the caller vouches for the vector unit.
-                unsafe { B::add(Work { cells, scales, tile, rows: rows.len(), sums, outputs }) };
+                unsafe { B::add(Work { cells, scales, tile, rows, sums, outputs }) };
             }
         }
     }

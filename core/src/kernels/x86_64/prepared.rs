@@ -1,17 +1,18 @@
-//! Activations as the inner loops read them: one contiguous run.
+//! Activations as the inner loops read them: one contiguous run per tile of rows.
 
 use super::blocked::Block;
-use crate::kernels::Activations;
+use crate::kernels::ActivationsMut;
+use crate::kernels::scalar::{ACTIVATION_FLOOR, NotFinite, quantize};
 use crate::packed::GROUP;
+use bytemuck::{Pod, Zeroable};
 use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
-use core::ops::Range;
 
 /// One group of one activation row, with all that an inner loop needs to know about it.
 ///
-/// They are gathered because the rows themselves lie far apart, and by a power of two in many
-/// models: then the same group of 32 rows would compete for a handful of cache lines.
-#[derive(Clone, Copy)]
+/// They are kept as `[tiles, groups, rows of the tile]`: were rows apart, often by a power of two,
+/// the same group of 32 rows would compete for a handful of cache lines.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct Prepared {
     /// The 32 values, four to a word: what a broadcast loads.
     pub(super) values: [i32; GROUP / 4],
@@ -21,44 +22,30 @@ pub(super) struct Prepared {
     pub(super) start: i32,
 }
 
-/// Activation rows prepared at once; each unpacked cell serves all of them.
+/// Activation rows of a tile; each unpacked cell serves all of them.
 pub(super) const TILE: usize = 32;
-/// Groups prepared at once.
-pub(super) const CHUNK: usize = 32;
 
-/// Stack memory (40 KiB) for the rows and groups in work.
-pub(super) struct Buffer([MaybeUninit<Prepared>; TILE * CHUNK]);
-
-impl Buffer {
-    #[inline]
-    pub(super) fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; TILE * CHUNK])
+/// [`Kernels::quantize_row`](crate::kernels::Kernels::quantize_row) for the inner loop `B`.
+#[target_feature(enable = "avx2")]
+pub(super) fn quantize_row<B: Block<STEPS>, const STEPS: usize>(
+    x: &[f32],
+    row: usize,
+    into: &mut ActivationsMut<'_>,
+) -> Result<(), NotFinite> {
+    let (rows, groups) = (into.rows(), into.groups());
+    let first = row / TILE * TILE;
+    let stride = rows.saturating_sub(first).min(TILE);
+    let all: &mut [Prepared] = bytemuck::cast_slice_mut(into.words());
+    let slots = all.get_mut(first * groups + (row - first)..).unwrap_or_default();
+    let mut x = x;
+    for slot in slots.iter_mut().step_by(stride.max(1)).take(groups) {
+        let (group, rest) = x.split_at(x.len().min(GROUP));
+        x = rest;
+        let mut values = [0; GROUP];
+        let scale = quantize(group, ACTIVATION_FLOOR, &mut values)?;
+        *slot = prepare::<B, STEPS>(&values, scale);
     }
-
-    /// Prepares at most [`TILE`] rows and [`CHUNK`] groups as `[groups, rows]`; `None` if the
-    /// activations do not have them.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(super) fn fill<B: Block<STEPS>, const STEPS: usize>(
-        &mut self,
-        activations: &Activations<'_>,
-        rows: Range<usize>,
-        groups: Range<usize>,
-    ) -> Option<&[Prepared]> {
-        let stride = rows.len();
-        let used = self.0.get_mut(..stride * groups.len())?;
-        for (offset, row) in rows.enumerate() {
-            let (values, scales) = activations.row(row)?;
-            let (values, scales) = (values.get(groups.clone())?, scales.get(groups.clone())?);
-            let slots = used.get_mut(offset..)?.iter_mut().step_by(stride);
-            for ((slot, values), scale) in slots.zip(values).zip(scales) {
-                slot.write(prepare::<B, STEPS>(values, *scale));
-            }
-        }
-        // SAFETY: `used` is `[groups, rows]` and each slot was written: every row wrote one slot
-        // per group, as both slices that it was zipped with have `groups.len()` elements.
-        Some(unsafe { used.assume_init_ref() })
-    }
+    Ok(())
 }
 
 #[inline]

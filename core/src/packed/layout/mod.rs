@@ -1,0 +1,274 @@
+//! The order in which a packed matrix keeps its weights: one per family of processors.
+//!
+//! Every layout cuts a matrix into *blocks* of [`BLOCK_ROWS`] rows, and each block into as many
+//! bytes: only the order inside a block differs, so that an image can be packed for another family
+//! without moving anything else.
+
+mod dsp;
+mod helium;
+mod rows16;
+mod rows4;
+mod rows4x8;
+mod words;
+
+use super::{BLOCK_ROWS, GROUP, SCALE_BYTES, WeightFormat};
+
+/// How the weights and scales of a block of 16 rows are ordered.
+///
+/// Inside a block, `rows()` rows are interleaved; a *cell* holds one group of 32 inputs of each of
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Layout {
+    /// 16 rows in runs of 4 inputs, nibbles plus 8, all scales behind all weights: x86-64,
+    /// WebAssembly, RISC-V vectors. The norm.
+    #[default]
+    Rows16,
+    /// 4 rows in runs of 4 inputs, signed nibbles: aarch64 with or without dot products.
+    Rows4,
+    /// 4 rows in runs of 8 inputs, signed nibbles: aarch64 with `i8mm`.
+    Rows4x8,
+    /// 2 rows in 32-bit words for `SMLAD`: Cortex-M4, M7, M33.
+    Dsp,
+    /// 2 rows in 16-byte vectors, signed nibbles: Cortex-M55, M85.
+    Helium,
+    /// 2 rows in 32-bit words of nibbles plus 8, for processors without a float unit: Cortex-M0+,
+    /// M3, RV32.
+    Words,
+}
+
+/// Where one row's 32 weights of one group lie.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Byte where the cell starts, among the block's weights.
+    pub(super) cell: usize,
+    /// Byte of the row's scale: among the block's scales if the layout keeps them apart, else among
+    /// its weights.
+    pub(super) scale: usize,
+    /// Row inside the cell.
+    pub(super) lane: usize,
+}
+
+impl Layout {
+    /// All layouts, in the order of their codes.
+    pub const ALL: [Self; 6] =
+        [Self::Rows16, Self::Rows4, Self::Rows4x8, Self::Dsp, Self::Helium, Self::Words];
+
+    /// Number that stands for the layout in a tensor entry; 0 is the row-major order of tensors
+    /// that are not packed.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Rows16 => 1,
+            Self::Rows4 => 2,
+            Self::Rows4x8 => 3,
+            Self::Dsp => 4,
+            Self::Helium => 5,
+            Self::Words => 6,
+        }
+    }
+
+    /// Inverse of [`Layout::code`].
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|layout| layout.code() == code)
+    }
+
+    /// Name as the command line spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rows16 => "rows16",
+            Self::Rows4 => "rows4",
+            Self::Rows4x8 => "rows4x8",
+            Self::Dsp => "dsp",
+            Self::Helium => "helium",
+            Self::Words => "words",
+        }
+    }
+
+    /// Rows that are interleaved in a cell.
+    #[must_use]
+    pub const fn rows(self) -> usize {
+        match self {
+            Self::Rows16 => BLOCK_ROWS,
+            Self::Rows4 | Self::Rows4x8 => 4,
+            Self::Dsp | Self::Helium | Self::Words => 2,
+        }
+    }
+
+    /// True if all scales of a matrix lie behind all its weights; else each cell starts with the
+    /// scales of its rows.
+    #[must_use]
+    pub const fn keeps_scales_apart(self) -> bool {
+        matches!(self, Self::Rows16)
+    }
+
+    /// 32-bit words that the kernels for this layout keep for `rows` quantized activation rows of
+    /// `groups` groups; `None` if they cannot be counted.
+    ///
+    /// # Example
+    /// ```
+    /// use demask::packed::Layout;
+    /// assert_eq!(Layout::Rows16.activation_words(8, 4), Some(8 * 4 * 10));
+    /// ```
+    #[must_use]
+    pub const fn activation_words(self, rows: usize, groups: usize) -> Option<usize> {
+        // 32 bytes of values make 8 words; a scale, and a sum or start value, one each.
+        let (rows, words) = match self {
+            Self::Rows16 | Self::Rows4 | Self::Rows4x8 | Self::Helium => (Some(rows), 10),
+            // Values are widened to 16 bits.
+            Self::Dsp => (Some(rows), 17),
+            // Two rows share each word.
+            Self::Words => (rows.checked_next_multiple_of(2), 19),
+        };
+        let Some(rows) = rows else { return None };
+        match rows.checked_mul(groups) {
+            Some(cells) => cells.checked_mul(words),
+            None => None,
+        }
+    }
+
+    /// Bytes of weights and of scales of a block of 16 rows; the scales count as weights unless
+    /// they are kept apart.
+    #[must_use]
+    pub const fn block_bytes(self, format: WeightFormat, groups: usize) -> (usize, usize) {
+        let (weights, scales) = (groups * format.weight_bytes(), groups * SCALE_BYTES);
+        if self.keeps_scales_apart() { (weights, scales) } else { (weights + scales, 0) }
+    }
+
+    /// Writes the 32 weights of row `row` (below 16) and group `group` of a block whose bytes are
+    /// all zero, and their scale. `weights` and `scales` are as long as [`Layout::block_bytes`] says.
+    ///
+    /// A row or group outside the block is ignored.
+    pub fn write(
+        self,
+        format: WeightFormat,
+        (weights, scales): (&mut [u8], &mut [u8]),
+        (row, group): (usize, usize),
+        values: &[i8; GROUP],
+        scale: half::f16,
+    ) {
+        let groups = (weights.len() + scales.len()) / format.cell_bytes();
+        let place = self.place(format, groups, row, group);
+        if row >= BLOCK_ROWS || group >= groups {
+            return;
+        }
+        if let Some(cell) = weights.get_mut(place.cell..) {
+            match self {
+                Self::Rows16 => rows16::write(format, cell, place.lane, values),
+                Self::Rows4 => rows4::write(format, cell, place.lane, values),
+                Self::Rows4x8 => rows4x8::write(format, cell, place.lane, values),
+                Self::Dsp => dsp::write(format, cell, place.lane, values),
+                Self::Helium => helium::write(format, cell, place.lane, values),
+                Self::Words => words::write(format, cell, place.lane, values),
+            }
+        }
+        let plane = if self.keeps_scales_apart() { scales } else { weights };
+        let bytes = plane.get_mut(place.scale..).and_then(|rest| rest.first_chunk_mut());
+        if let Some(bytes) = bytes {
+            *bytes = scale.to_le_bytes();
+        }
+    }
+
+    /// Reads what [`Layout::write`] wrote; `None` outside the block.
+    #[inline(always)] // a build for one layout then carries the code of that one only
+    pub(super) fn read(
+        self,
+        format: WeightFormat,
+        (weights, scales): (&[u8], &[u8]),
+        groups: usize,
+        (row, group): (usize, usize),
+    ) -> Option<([i8; GROUP], half::f16)> {
+        let place = self.place(format, groups, row, group);
+        let cell = weights.get(place.cell..)?;
+        let values = match self {
+            Self::Rows16 => rows16::read(format, cell, place.lane),
+            Self::Rows4 => rows4::read(format, cell, place.lane),
+            Self::Rows4x8 => rows4x8::read(format, cell, place.lane),
+            Self::Dsp => dsp::read(format, cell, place.lane),
+            Self::Helium => helium::read(format, cell, place.lane),
+            Self::Words => words::read(format, cell, place.lane),
+        };
+        let plane = if self.keeps_scales_apart() { scales } else { weights };
+        let scale = plane.get(place.scale..)?.first_chunk()?;
+        Some((values, half::f16::from_le_bytes(*scale)))
+    }
+
+    #[inline(always)]
+    fn place(self, format: WeightFormat, groups: usize, row: usize, group: usize) -> Place {
+        let rows = self.rows();
+        let (sub_block, lane) = (row / rows, row % rows);
+        let cell = sub_block * groups + group;
+        if self.keeps_scales_apart() {
+            let weights = cell * format.weight_bytes();
+            return Place { cell: weights, scale: cell * SCALE_BYTES + lane * 2, lane };
+        }
+        let start = cell * (format.cell_bytes() * rows / BLOCK_ROWS);
+        Place { cell: start + 2 * rows, scale: start + 2 * lane, lane }
+    }
+}
+
+/// The two's complement nibble of a weight.
+const fn signed_nibble(weight: i8) -> u8 {
+    weight as u8 & 15
+}
+
+/// The weight of a two's complement nibble in the low bits of `bits`.
+const fn from_signed_nibble(bits: u8) -> i8 {
+    (bits << 4) as i8 >> 4
+}
+
+/// Puts `nibble` into the high or low half of a byte that has been zero there.
+fn put_nibble(cell: &mut [u8], at: usize, high: bool, nibble: u8) {
+    if let Some(byte) = cell.get_mut(at) {
+        *byte |= nibble << (4 * u8::from(high));
+    }
+}
+
+#[inline(always)]
+fn byte(cell: &[u8], at: usize) -> u8 {
+    cell.get(at).copied().unwrap_or_default()
+}
+
+#[inline(always)]
+fn nibble(cell: &[u8], at: usize, high: bool) -> u8 {
+    byte(cell, at) >> (4 * u8::from(high)) & 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_reads_back_what_was_written() {
+        let groups = 3;
+        for layout in Layout::ALL {
+            assert_eq!(Layout::from_code(layout.code()), Some(layout));
+            for format in [WeightFormat::Q8, WeightFormat::Q4] {
+                let (min, max) = format.range();
+                let span = i32::from(max) - i32::from(min) + 1;
+                let value = |row: usize, group: usize, i: usize| {
+                    (i32::from(min) + ((row * 31 + group * 17 + i * 7) as i32 * 5) % span) as i8
+                };
+                let (weights, scales) = layout.block_bytes(format, groups);
+                assert_eq!(weights + scales, groups * format.cell_bytes());
+                let (mut weights, mut scales) = (std::vec![0; weights], std::vec![0; scales]);
+                for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
+                    let values = core::array::from_fn(|i| value(row, group, i));
+                    let scale = half::f16::from_f32((1 + row * 8 + group) as f32);
+                    layout.write(format, (&mut weights, &mut scales), (row, group), &values, scale);
+                }
+                for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
+                    let read = layout.read(format, (&weights, &scales), groups, (row, group));
+                    let (values, scale) = read.unwrap();
+                    assert_eq!(scale.to_f32(), (1 + row * 8 + group) as f32);
+                    for (i, v) in values.into_iter().enumerate() {
+                        let expected = value(row, group, i);
+                        assert_eq!(v, expected, "{layout:?} {format:?} {row} {group} {i}");
+                    }
+                }
+            }
+        }
+    }
+}
