@@ -20,8 +20,7 @@ pub(crate) struct ScratchShape {
     wide_b: usize,
     layout: Layout,
     model_dim: usize,
-    query_dim: usize,
-    heads: usize,
+    head_dim: usize,
     canvas: usize,
 }
 
@@ -36,8 +35,7 @@ impl ScratchShape {
             wide_b: max(max(ffn, model), HEAD_CHUNK),
             layout: limits.layout,
             model_dim: model,
-            query_dim: query,
-            heads: c.heads as usize,
+            head_dim: c.head_dim as usize,
             canvas: limits.canvas,
         }
     }
@@ -48,9 +46,9 @@ impl ScratchShape {
             .plus(Size::product::<f32>(self.tile, self.wide_a))
             .plus(Size::product::<f32>(self.tile, self.wide_b))
             .plus(Size::of::<f32>(self.model_dim))
-            .plus(Size::of::<i8>(self.query_dim))
-            .plus(Size::of::<f32>(self.heads))
-            .plus(Size::of::<f32>(self.canvas))
+            .plus(Size::product::<i8>(self.tile, self.head_dim))
+            .plus(Size::of::<f32>(self.tile))
+            .plus(Size::product::<f32>(self.tile, self.canvas))
             .plus(Size::of::<ScoreAccumulator>(self.tile))
     }
 }
@@ -148,10 +146,10 @@ pub(crate) struct Scratch<'a> {
     pub(crate) b: &'a mut [f32],
     /// One normalized row.
     pub(crate) row: &'a mut [f32],
-    /// One row of quantized query heads and their scales.
-    pub(crate) query: &'a mut [i8],
+    /// One quantized query head of each row, `[tile, head_dim]`, and their scales.
+    pub(crate) queries: &'a mut [i8],
     pub(crate) query_scales: &'a mut [f32],
-    /// Attention weights of one row and head.
+    /// Attention weights of one head, `[tile, canvas]`.
     pub(crate) attention: &'a mut [f32],
     /// Running score records of the tile.
     pub(crate) accumulators: &'a mut [ScoreAccumulator],
@@ -168,9 +166,9 @@ impl<'a> Scratch<'a> {
             a: carver.take(s.tile, s.wide_a)?,
             b: carver.take(s.tile, s.wide_b)?,
             row: carver.take(s.model_dim, 1)?,
-            query: carver.take(s.query_dim, 1)?,
-            query_scales: carver.take(s.heads, 1)?,
-            attention: carver.take(s.canvas, 1)?,
+            queries: carver.take(s.tile, s.head_dim)?,
+            query_scales: carver.take(s.tile, 1)?,
+            attention: carver.take(s.tile, s.canvas)?,
             accumulators: carver.take(s.tile, 1)?,
         })
     }

@@ -2,4 +2,4 @@
 
 mod ring;
 
-pub use ring::{ATTENTION_FLOOR, KvLayer, KvLayerMut, KvRing};
+pub use ring::{ATTENTION_FLOOR, KvHead, KvLayer, KvLayerMut, KvRing};

@@ -154,29 +154,61 @@ fn store(
 }
 
 impl<'a> KvLayer<'a> {
-    /// Key entries and scale of one head, slot after slot.
-    #[inline]
-    pub fn keys(&self, kv_head: usize) -> impl Iterator<Item = (&'a [i8], f32)> {
-        self.head(self.keys, self.key_scales, kv_head)
+    /// Keys and values of one head.
+    #[must_use]
+    pub fn head(&self, kv_head: usize) -> KvHead<'a> {
+        let dim = self.head_dim;
+        KvHead {
+            keys: self.keys.get(kv_head * dim..).unwrap_or_default(),
+            values: self.values.get(kv_head * dim..).unwrap_or_default(),
+            key_scales: self.key_scales.get(kv_head..).unwrap_or_default(),
+            value_scales: self.value_scales.get(kv_head..).unwrap_or_default(),
+            kv_heads: self.kv_heads.max(1),
+            head_dim: dim.max(1),
+        }
+    }
+}
+
+/// All slots of one key-value head of one layer.
+#[derive(Debug, Clone, Copy)]
+pub struct KvHead<'a> {
+    keys: &'a [i8],
+    values: &'a [i8],
+    key_scales: &'a [f32],
+    value_scales: &'a [f32],
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl<'a> KvHead<'a> {
+    /// Entries of a key or value.
+    #[inline(always)]
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.head_dim
     }
 
-    /// Value entries and scale of one head, slot after slot.
-    #[inline]
-    pub fn values(&self, kv_head: usize) -> impl Iterator<Item = (&'a [i8], f32)> {
-        self.head(self.values, self.value_scales, kv_head)
+    /// Key entries and scale, slot after slot.
+    #[inline(always)]
+    pub fn keys(&self) -> impl Iterator<Item = (&'a [i8], f32)> {
+        slots(self.keys, self.key_scales, self.kv_heads, self.head_dim)
     }
 
-    fn head(
-        &self,
-        entries: &'a [i8],
-        scales: &'a [f32],
-        kv_head: usize,
-    ) -> impl Iterator<Item = (&'a [i8], f32)> {
-        let (dim, heads) = (self.head_dim.max(1), self.kv_heads.max(1));
-        let entries = entries.get(kv_head * dim..).unwrap_or_default();
-        let scales = scales.get(kv_head..).unwrap_or_default();
-        // The last slot's tail is shorter than a stride, so whole heads are cut first.
-        let entries = entries.chunks_exact(dim).step_by(heads);
-        entries.zip(scales.iter().step_by(heads).copied())
+    /// Value entries and scale, slot after slot.
+    #[inline(always)]
+    pub fn values(&self) -> impl Iterator<Item = (&'a [i8], f32)> {
+        slots(self.values, self.value_scales, self.kv_heads, self.head_dim)
     }
+}
+
+#[inline(always)]
+fn slots<'a>(
+    entries: &'a [i8],
+    scales: &'a [f32],
+    heads: usize,
+    dim: usize,
+) -> impl Iterator<Item = (&'a [i8], f32)> {
+    // The last slot's tail is shorter than a stride, so whole heads are cut first.
+    let entries = entries.chunks_exact(dim.max(1)).step_by(heads.max(1));
+    entries.zip(scales.iter().step_by(heads.max(1)).copied())
 }

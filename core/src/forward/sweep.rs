@@ -181,17 +181,15 @@ pub(super) fn block<K: Kernels>(
         x.multiply(kernels, &weights.query, s.a);
         for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
             let (cos, sin) = (row(cos, position, half), row(sin, position, half));
-            let mut memory = AttentionScratch {
-                query: s.query,
-                query_scales: s.query_scales,
-                weights: s.attention,
-            };
-            kernels.vectorize(|| {
-                rotate(query, head_dim, context.pairs, cos, sin);
-                attend(kernels, query, context.attention, ring, visible, &mut memory)
-            })?;
+            kernels.vectorize(|| rotate(query, head_dim, context.pairs, cos, sin));
         }
-        let attended = s.a.get(..rows * width).unwrap_or_default();
+        let attended = s.a.get_mut(..rows * width).unwrap_or_default();
+        let mut memory = AttentionScratch {
+            queries: s.queries,
+            query_scales: s.query_scales,
+            weights: s.attention,
+        };
+        attend(kernels, attended, context.attention, ring, visible, &mut memory)?;
         let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
         x.quantize_rows(kernels, attended, width)?;
         x.multiply(kernels, &weights.attention_output, s.b);

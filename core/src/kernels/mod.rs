@@ -12,6 +12,7 @@ pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
+use crate::cache::KvHead;
 use crate::packed::{Layout, PackedMatrix};
 use scalar::NotFinite;
 
@@ -75,6 +76,37 @@ pub trait Kernels: Copy + Send + Sync {
     #[inline(always)]
     fn exponentiate(self, scores: &mut [f32]) -> f32 {
         scalar::exponentiate(scores)
+    }
+
+    /// Attention scores of some queries (`[queries, dim]`) of one head over the first `visible`
+    /// slots: `scores[q][slot] = (query_scale * key_scale) * dot(query, key)`, an exact dot product
+    /// and two rounded multiplications. Called inside [`vectorize`](Kernels::vectorize).
+    #[inline(always)]
+    fn attention_scores(
+        self,
+        queries: &[i8],
+        query_scales: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        scores: &mut [f32],
+    ) {
+        scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
+    }
+
+    /// Attention output of one head: for every row of `weights` (`[rows, visible]`),
+    /// `out = inverse_sum * sum over slots of (weight * value_scale) * value`, slots ascending, every
+    /// operation rounded on its own. `out` is the rows' memory from the head on, and the distance
+    /// from row to row. Called inside [`vectorize`](Kernels::vectorize).
+    #[inline(always)]
+    fn attention_values(
+        self,
+        weights: &[f32],
+        inverse_sums: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        out: (&mut [f32], usize),
+    ) {
+        scalar::attention_values(weights, inverse_sums, kv, visible, out);
     }
 
     /// [`scalar::rms_norm`]. Called inside [`vectorize`](Kernels::vectorize).

@@ -1,8 +1,10 @@
 //! The reference kernels: plain safe Rust, the norm for all others.
 
 use super::{Activations, ActivationsMut, Kernels};
+use crate::cache::KvHead;
 use crate::math::{exp, finite_max_abs, max, round_ties_even, sqrt, sum_by};
 use crate::packed::{BLOCK_ROWS, Block, GROUP, Layout, PackedMatrix};
+use crate::pieces::pieces;
 
 /// Runs everywhere, and reads every layout.
 #[derive(Debug, Clone, Copy, Default)]
@@ -146,6 +148,110 @@ pub fn exponentiate(scores: &mut [f32]) -> f32 {
         *score = if below < SOFTMAX_CUTOFF { 0.0 } else { exp(below) };
     }
     sum_by(scores, |w| w)
+}
+
+/// [`Kernels::attention_scores`] by dot products.
+#[inline(always)]
+pub fn attention_scores<K: Kernels>(
+    kernels: K,
+    queries: &[i8],
+    query_scales: &[f32],
+    kv: KvHead<'_>,
+    visible: usize,
+    scores: &mut [f32],
+) {
+    let rows = scores.chunks_exact_mut(visible.max(1));
+    for ((scores, query), query_scale) in rows.zip(pieces(queries, kv.dim())).zip(query_scales) {
+        for (score, (key, key_scale)) in scores.iter_mut().zip(kv.keys()) {
+            *score = (query_scale * key_scale) * kernels.dot(query, key) as f32;
+        }
+    }
+}
+
+/// Rows whose attention outputs are summed together: each widened value serves all of them.
+const VALUE_ROWS: usize = 4;
+/// Entries of a head that are summed together: with four rows they fill a vector unit's registers.
+const VALUE_LANES: usize = 32;
+
+/// [`Kernels::attention_values`], four rows at a time.
+#[inline(always)]
+pub fn attention_values(
+    weights: &[f32],
+    inverse_sums: &[f32],
+    kv: KvHead<'_>,
+    visible: usize,
+    (out, stride): (&mut [f32], usize),
+) {
+    let (visible, stride) = (visible.max(1), stride.max(1));
+    let tiles = weights.chunks(VALUE_ROWS * visible).zip(inverse_sums.chunks(VALUE_ROWS));
+    for ((weights, inverse_sums), out) in tiles.zip(out.chunks_mut(VALUE_ROWS * stride)) {
+        for first in (0..kv.dim()).step_by(VALUE_LANES) {
+            let width = VALUE_LANES.min(kv.dim() - first);
+            let sums = match inverse_sums.len() {
+                VALUE_ROWS if width == VALUE_LANES => {
+                    value_sums_of_four(weights, kv, visible, first)
+                }
+                _ => value_sums(weights, kv, visible, first, width),
+            };
+            let rows = out.chunks_mut(stride).zip(inverse_sums).zip(&sums);
+            for ((row, inverse), sums) in rows {
+                let row = row.get_mut(first..).and_then(|rest| rest.get_mut(..width));
+                for (y, sum) in row.unwrap_or_default().iter_mut().zip(sums) {
+                    *y = sum * inverse;
+                }
+            }
+        }
+    }
+}
+
+type ValueSums = [[f32; VALUE_LANES]; VALUE_ROWS];
+
+/// The sums of four rows and as many entries as there are lanes, from entry `first` on.
+#[inline(always)]
+fn value_sums_of_four(weights: &[f32], kv: KvHead<'_>, visible: usize, first: usize) -> ValueSums {
+    let mut sums = [[0.0f32; VALUE_LANES]; VALUE_ROWS];
+    let (a, rest) = weights.split_at(visible.min(weights.len()));
+    let (b, rest) = rest.split_at(visible.min(rest.len()));
+    let (c, d) = rest.split_at(visible.min(rest.len()));
+    let weights = a.iter().zip(b).zip(c).zip(d);
+    for ((((a, b), c), d), (values, value_scale)) in weights.zip(kv.values()) {
+        let values = values.get(first..).and_then(|rest| rest.first_chunk::<VALUE_LANES>());
+        let Some(values) = values else { break };
+        // Not `map`: it is a call of its own, outside the vector code.
+        let mut widened = [0.0; VALUE_LANES];
+        for (x, &value) in widened.iter_mut().zip(values) {
+            *x = f32::from(value);
+        }
+        for (sums, weight) in sums.iter_mut().zip([a, b, c, d]) {
+            let scale = weight * value_scale;
+            for (sum, value) in sums.iter_mut().zip(&widened) {
+                *sum += scale * value;
+            }
+        }
+    }
+    sums
+}
+
+/// The sums of up to four rows and `width` entries, from entry `first` on.
+#[inline(always)]
+fn value_sums(
+    weights: &[f32],
+    kv: KvHead<'_>,
+    visible: usize,
+    first: usize,
+    width: usize,
+) -> ValueSums {
+    let mut sums = [[0.0f32; VALUE_LANES]; VALUE_ROWS];
+    for (sums, weights) in sums.iter_mut().zip(weights.chunks_exact(visible)) {
+        for (weight, (values, value_scale)) in weights.iter().zip(kv.values()) {
+            let scale = weight * value_scale;
+            let values = values.get(first..).unwrap_or_default().iter().take(width);
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += scale * f32::from(value);
+            }
+        }
+    }
+    sums
 }
 
 /// RMSNorm (Zhang and Sennrich 2019) of one row: `x / sqrt(mean(x^2) + eps) * weight`.
