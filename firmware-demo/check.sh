@@ -13,6 +13,8 @@
 set -euo pipefail
 start_folder=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=../scripts/cross.sh
+. ../scripts/cross.sh
 # These would replace the flags in .cargo/config.toml.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
 
@@ -32,28 +34,6 @@ lacking() {
     echo "check.sh: $*" >&2
     [ "${DEMASK_CHECK_SKIP:-0}" = 1 ] || exit 1
     echo "skip $machine"
-}
-
-# Prints the linker that comes with rustup's Rust, or the system's lld.
-find_linker() {
-    local lld
-    for lld in "$(rustc --print sysroot)"/lib/rustlib/*/bin/rust-lld; do
-        [ -x "$lld" ] && { echo "$lld"; return; }
-    done
-    command -v ld.lld
-}
-
-# Sets `cargo` to the command that builds for target $1: plain cargo where the Rust on the path has
-# the target, else Debian's rustc-web with a library built from its sources.
-choose_toolchain() {
-    cargo=(cargo)
-    if [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; then return; fi
-    local rustc=/usr/bin/rustc linker sysroot
-    [ -d "$("$rustc" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/core" ] || return 1
-    linker=$(find_linker) || return 1
-    sysroot=$(RUSTC=$rustc ./sysroot.sh "$1") || return 1
-    cargo=(env "RUSTC=$rustc" cargo --config "target.$1.linker='$linker'"
-        --config "target.$1.rustflags=['--sysroot','$sysroot']")
 }
 
 # Checks the linked program $1.
@@ -88,7 +68,7 @@ emulate() {
 choose_counter() {
     local plugin=target/insncount.so mark
     count=()
-    command -v cc >/dev/null && cc -O2 -shared -fPIC -o "$plugin" tools/insncount.c 2>/dev/null &&
+    build_counter "$plugin" &&
         "$1" -M none -display none -serial none -monitor stdio -plugin "$plugin" \
             <<<quit >/dev/null 2>&1 || return 0
     mark=$(readelf -sW "$2" | awk '$8 == "demask_count" { print $2 }')

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds Rust's `core` and `alloc` for a bare-metal target, for a machine whose Rust has no such
+# Builds Rust's `core` and `alloc` for another target, for a machine whose Rust has no such
 # target installed. With rustup this is not needed: `rustup target add TARGET` does the same.
 #
 #   ./sysroot.sh TARGET        prints the folder to pass to rustc as --sysroot
