@@ -3,6 +3,8 @@
 //! For tests only (cargo feature `kernel-check`); it needs `alloc`.
 #![allow(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
+mod attention;
+
 use super::{ActivationsMut, Kernels, scalar};
 use crate::math::{exp, max, silu, sum_by};
 use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
@@ -44,7 +46,7 @@ pub enum Effort {
 pub fn all<K: Kernels>(kernels: K, effort: Effort) -> usize {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let layouts: &[Layout] = if K::READS_ANY_LAYOUT { &Layout::ALL } else { &[K::LAYOUT] };
-    let mut cases = row_operations(kernels, effort) + not_finite(kernels);
+    let mut cases = row_operations(kernels, effort) + not_finite(kernels) + attention::all(kernels);
     for &layout in layouts {
         for format in [WeightFormat::Q4, WeightFormat::Q8] {
             for sizes in sizes(effort, &mut random) {

@@ -1,8 +1,10 @@
 //! AVX2: eight outputs at a time.
 
+use super::attention::{self, Queries};
 use super::blocked::{Block, Cell, Q4, Q8, Sums, Work, matmul};
 use super::prepared::{load, quantize_row};
-use crate::kernels::scalar::NotFinite;
+use crate::cache::KvHead;
+use crate::kernels::scalar::{self, NotFinite};
 use crate::kernels::{Activations, ActivationsMut, Kernels};
 use crate::packed::{BLOCK_ROWS, Layout, PackedMatrix, WeightFormat};
 use core::arch::x86_64::*;
@@ -49,6 +51,22 @@ impl Kernels for Avx2 {
                 WeightFormat::Q4 => matmul::<Self, Q4>(weights, activations, out),
                 WeightFormat::Q8 => matmul::<Self, Q8>(weights, activations, out),
             }
+        }
+    }
+
+    #[inline(always)]
+    fn attention_scores(
+        self,
+        queries: &[i8],
+        query_scales: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        scores: &mut [f32],
+    ) {
+        let tile = Queries { values: queries, scales: query_scales, dim: kv.dim() };
+        // SAFETY: who made the token vouched for the vector unit.
+        if !unsafe { attention::scores::<Self>(tile, kv, visible, scores) } {
+            scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
         }
     }
 

@@ -1,8 +1,10 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
-use super::blocked::{Block, Cell, Outputs, Q4, Q8, Scales, Work, matmul};
+use super::attention::{self, Queries};
+use super::blocked::{Block, Cell, Outputs, Q4, Q8, Scales, Work, first_lanes, matmul};
 use super::prepared::{Prepared, quantize_row};
-use crate::kernels::scalar::NotFinite;
+use crate::cache::KvHead;
+use crate::kernels::scalar::{self, NotFinite};
 use crate::kernels::{Activations, ActivationsMut, Kernels};
 use crate::packed::{Layout, PackedMatrix, WeightFormat};
 use core::arch::x86_64::*;
@@ -50,6 +52,22 @@ impl Kernels for Avx512Vnni {
                 WeightFormat::Q4 => matmul::<Self, Q4>(weights, activations, out),
                 WeightFormat::Q8 => matmul::<Self, Q8>(weights, activations, out),
             }
+        }
+    }
+
+    #[inline(always)]
+    fn attention_scores(
+        self,
+        queries: &[i8],
+        query_scales: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        scores: &mut [f32],
+    ) {
+        let tile = Queries { values: queries, scales: query_scales, dim: kv.dim() };
+        // SAFETY: who made the token vouched for the vector unit.
+        if !unsafe { attention::scores::<Self>(tile, kv, visible, scores) } {
+            scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
         }
     }
 
@@ -155,10 +173,6 @@ fn store_some(numbers: &mut [f32], lanes: __m512) {
     unsafe { _mm512_mask_storeu_ps(numbers.as_mut_ptr(), first_lanes(numbers.len()), lanes) }
 }
 
-fn first_lanes(count: usize) -> u16 {
-    if count < 16 { (1 << count) - 1 } else { u16::MAX }
-}
-
 /// The weights of a cell plus the bias of its format, by step.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -193,7 +207,7 @@ fn widen(scales: &Scales) -> __m512 {
 /// Loads 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(step: &[[u8; 32]; 2]) -> __m512i {
+pub(super) fn load(step: &[[u8; 32]; 2]) -> __m512i {
     // SAFETY: reads exactly the borrowed 64 bytes; this load needs no alignment.
     unsafe { _mm512_loadu_si512(step.as_ptr().cast()) }
 }

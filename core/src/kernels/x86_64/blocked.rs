@@ -110,3 +110,8 @@ pub(super) unsafe fn matmul<B: Block<STEPS>, const STEPS: usize>(
         }
     }
 }
+
+/// The mask of the first `count` of sixteen lanes.
+pub(super) fn first_lanes(count: usize) -> u16 {
+    if count < BLOCK_ROWS { (1 << count) - 1 } else { u16::MAX }
+}

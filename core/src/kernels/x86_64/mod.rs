@@ -5,6 +5,7 @@
 //! operating system to say, so it is the caller's task to find out; `demask-std` does it once.
 #![allow(unsafe_code)]
 
+mod attention;
 mod avx2;
 mod avx512_vnni;
 mod blocked;
