@@ -5,11 +5,14 @@ use crate::load::LoadedModel;
 use crate::pool::{Pool, PoolError};
 use crate::reference::{ReferenceError, ReferenceModel};
 use demask::decode::{Sampling, Score};
+use demask::image::ImageError;
+use demask::packed::Layout;
 use demask::{
-    Engine, EngineError, EngineMemory, ForwardError, Kernels, Limits, Model, ModelImage, Plan,
-    PlanError, SessionMemory, Vocabulary,
+    Engine, EngineError, ForwardError, Kernels, Limits, Model, ModelImage, Plan, PlanError,
+    SessionMemory, Vocabulary,
 };
-use demask_quant::{BoxError, WeightSource};
+use demask_quant::{BoxError, ImageBuffer, WeightSource, repack_unsealed};
+use std::sync::OnceLock;
 
 /// Rows that a host engine pushes through a layer together.
 pub const HOST_TILE: usize = 32;
@@ -30,6 +33,9 @@ pub enum RuntimeError {
     /// Image and engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The image could not be packed for this processor.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The weights could not be read.
     #[error("cannot read the weights: {0}")]
     Weights(BoxError),
@@ -92,8 +98,8 @@ pub struct Settings {
 
 /// A model with everything that does not depend on the canvas length.
 pub enum Runtime<'m> {
-    /// Quantized: runs in place.
-    Packed(Box<ModelImage<'m>>),
+    /// Quantized: runs in place if it is packed for the kernels.
+    Packed(Box<PackedImage<'m>>),
     /// Floating point: weights copied out as `f32`.
     Float(Box<ReferenceModel>),
 }
@@ -106,7 +112,7 @@ impl<'m> Runtime<'m> {
     pub fn new(model: &'m LoadedModel) -> Result<Self, RuntimeError> {
         let quantized = |image: &ModelImage<'_>| image.tensors().any(|t| t.packed().is_some());
         if let Some(image) = model.image().filter(quantized) {
-            return Ok(Self::Packed(Box::new(image)));
+            return Ok(Self::Packed(Box::new(PackedImage { image, repacked: Default::default() })));
         }
         let mut source = model;
         let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
@@ -128,35 +134,61 @@ impl<'m> Runtime<'m> {
         let pool = Pool::new(settings.threads)?;
         match self {
             Self::Packed(image) => {
-                let limits = Limits {
-                    canvas: settings.canvas,
-                    tile: HOST_TILE.min(settings.canvas.max(1)),
-                    layout: image.layout(),
-                    workers: settings.threads.clamp(1, crate::pool::MAX_THREADS),
-                };
-                let plan = Plan::new(image.config(), &limits)?;
-                *memory = Memory::new(plan.bytes());
-                let (for_engine, _) = plan.carve(memory.bytes())?;
-                let build = BuildEngine { image, memory: for_engine, pool };
-                Ok(with_kernels(settings.kernels, build)??)
+                let build = BuildEngine { image, memory, pool, settings: *settings };
+                with_kernels(settings.kernels, build)?
             }
             Self::Float(model) => Ok(Box::new(Float { model, pool, canvas: settings.canvas })),
         }
     }
 }
 
+/// A quantized image, and its copies for kernels that read other layouts.
+pub struct PackedImage<'m> {
+    image: ModelImage<'m>,
+    /// By [`Layout::code`].
+    repacked: [OnceLock<ImageBuffer>; Layout::ALL.len() + 1],
+}
+
+impl PackedImage<'_> {
+    /// The image as `K` reads it. Packed ahead for this processor it is used where it lies; else it
+    /// is packed in memory, the first time.
+    fn packed_for<K: Kernels>(&self) -> Result<ModelImage<'_>, RuntimeError> {
+        if K::READS_ANY_LAYOUT || self.image.layout() == K::LAYOUT {
+            return Ok(self.image);
+        }
+        let buffer = self.repacked[usize::from(K::LAYOUT.code())].get_or_init(|| {
+            let mut buffer = ImageBuffer::copy_of(self.image.as_bytes());
+            // Both checks passed when the image was opened; the engine refuses what is left.
+            let _ = repack_unsealed(buffer.bytes_mut(), K::LAYOUT, &mut |_| ());
+            buffer
+        });
+        ModelImage::parse_unverified(buffer.bytes()).map_err(RuntimeError::Image)
+    }
+}
+
 /// Builds the engine for whichever kernels are chosen.
 struct BuildEngine<'a> {
-    image: &'a ModelImage<'a>,
-    memory: EngineMemory<'a>,
+    image: &'a PackedImage<'a>,
+    memory: &'a mut Memory,
     pool: Pool,
+    settings: Settings,
 }
 
 impl<'a> WithKernels for BuildEngine<'a> {
-    type Output = Result<Box<dyn Network + 'a>, EngineError>;
+    type Output = Result<Box<dyn Network + 'a>, RuntimeError>;
 
     fn run<K: Kernels + 'static>(self, kernels: K) -> Self::Output {
-        Ok(Box::new(Packed(Engine::new(self.image, self.memory, kernels, self.pool)?)))
+        let image = self.image.packed_for::<K>()?;
+        let limits = Limits {
+            canvas: self.settings.canvas,
+            tile: HOST_TILE.min(self.settings.canvas.max(1)),
+            layout: image.layout(),
+            workers: self.settings.threads.clamp(1, crate::pool::MAX_THREADS),
+        };
+        let plan = Plan::new(image.config(), &limits)?;
+        *self.memory = Memory::new(plan.bytes());
+        let (memory, _) = plan.carve(self.memory.bytes())?;
+        Ok(Box::new(Packed(Engine::new(&image, memory, kernels, self.pool)?)))
     }
 }
 

@@ -267,3 +267,44 @@ fn plan_counts_what_the_engine_takes() {
     assert_eq!(plan["ram"].as_u64(), Some(parts));
     assert!(plan["flash"].as_u64().unwrap() > 700_000);
 }
+
+#[test]
+fn an_image_for_another_processor_answers_the_same() {
+    let answer = |model: &str, kernels: &str| {
+        let args = ["run", model, "--prompt", PROMPTS[1], "--kernels", kernels, "--json"];
+        let value = json(&args);
+        (value["checksum"].clone(), value["tokens"].clone())
+    };
+    let expected = answer("intents", "auto");
+    let mut layouts = Vec::new();
+    for processor in ["cortex-m4", "cortex-m55", "cortex-m3", "rv32", "aarch64", "aarch64-i8mm"] {
+        let path = temporary(&format!("for-{processor}.dmk"));
+        let report = json(&["pack", "intents", text(&path), "--for", processor, "--json"]);
+        assert_eq!(report["bytes"], std::fs::metadata(&path).unwrap().len());
+        assert_eq!(report["layout"], json(&["inspect", text(&path), "--json"])["layout"]);
+        layouts.push(report["layout"].as_str().unwrap().to_owned());
+        // Packed again in memory where this processor's kernels want it, read as it is by `scalar`.
+        assert_eq!(answer(text(&path), "auto"), expected, "{processor}");
+        assert_eq!(answer(text(&path), "scalar"), expected, "{processor}");
+        // And back.
+        let back = temporary("for-x86.dmk");
+        json(&["pack", text(&path), text(&back), "--for", "x86-64", "--json"]);
+        let bundled = std::fs::read(folder().join("../intents-q4.dmk")).unwrap();
+        assert!(std::fs::read(&back).unwrap() == bundled);
+    }
+    layouts.dedup();
+    assert_eq!(layouts, ["dsp", "helium", "words", "rows4", "rows4x8"]);
+}
+
+#[test]
+fn packing_refuses_what_it_cannot_pack() {
+    let out = temporary("unpacked.dmk");
+    let said = complaint(&["pack", text(&folder()), text(&out), "--for", "cortex-m4"]);
+    assert!(said.contains("not quantized"), "{said}");
+    let float = image("f32", "float-to-pack.dmk");
+    complaint(&["pack", text(&float), text(&out), "--for", "cortex-m4"]);
+    let unknown = demask(&["pack", "intents", text(&out), "--for", "z80"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("cortex-m4"));
+    assert!(!out.exists());
+}

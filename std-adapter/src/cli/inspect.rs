@@ -2,6 +2,7 @@
 
 use super::CliError;
 use super::options::ModelArgs;
+use super::processor::processors;
 use super::table::{self, thousands};
 use crate::load::{LoadedModel, Source};
 use clap::Args;
@@ -51,6 +52,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     }
     if let Some(image) = model.image() {
         writeln!(out, "\nsecurity counter {}", image.header().security_counter)?;
+        if image.tensors().any(|tensor| tensor.packed().is_some()) {
+            writeln!(out, "packed for {}", processors(image.layout()))?;
+        }
         let rows: Vec<_> = image
             .header()
             .sections(image.as_bytes())
@@ -145,6 +149,7 @@ fn as_json(model: &LoadedModel) -> Value {
         "tied_head": c.tied_head, "parameters": parameters(c),
         "bytes": model.image().map(|i| i.as_bytes().len()),
         "security_counter": model.image().map(|i| i.header().security_counter),
+        "layout": model.image().map(|i| i.layout().name()),
         "tensors": tensors,
     })
 }

@@ -7,7 +7,9 @@ mod inspect;
 pub mod live;
 mod logits;
 pub mod options;
+mod pack;
 mod plan;
+mod processor;
 mod quantize;
 mod run;
 mod table;
@@ -25,6 +27,7 @@ Examples:
   demask run intents --prompt \"play some jazz\" --threshold 0.9
   demask infill intents --text '<|user|> [MASK:8]<|json|>{\"intent\":\"PlayMusic\",\"artist\":\"weezer\"}'
   demask quantize path/to/hf-folder model.dmk --type q4
+  demask pack model.dmk model-m4.dmk --for cortex-m4
   demask eval model.dmk --task snips --data valid.jsonl
   demask plan model.dmk --canvas 96 --tile 8
 ";
@@ -59,6 +62,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Write an image with 4-bit, 8-bit or float weights
     Quantize(quantize::QuantizeArgs),
+    /// Pack an image for another processor
+    Pack(pack::PackArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),
     /// Write the logits of every position to a .npy file
@@ -122,6 +127,7 @@ pub fn main() -> ExitCode {
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
+        Some(Command::Pack(args)) => pack::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),

@@ -1,6 +1,7 @@
 //! `demask plan`: bytes of RAM and flash.
 
 use super::options::ModelArgs;
+use super::processor::Processor;
 use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::load::Source;
@@ -20,6 +21,9 @@ pub(super) struct PlanArgs {
     /// Rows that go through a layer together; 8 suits a microcontroller, 32 a host
     #[arg(long, value_name = "N", default_value_t = 8)]
     tile: usize,
+    /// The processor that will run it [default: the one that the image is packed for]
+    #[arg(long = "for", value_enum, value_name = "PROCESSOR")]
+    processor: Option<Processor>,
     /// Workers, each with its own scratch memory
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
@@ -32,12 +36,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<(), CliError> {
     let model = args.model.open()?;
     let config = model.config();
     let canvas = args.canvas.unwrap_or(config.context as usize);
-    let limits = Limits {
-        canvas,
-        tile: args.tile,
-        layout: model.image().map_or_else(Layout::default, |image| image.layout()),
-        workers: args.workers,
-    };
+    let packed_for = model.image().map_or_else(Layout::default, |image| image.layout());
+    let layout = args.processor.map_or(packed_for, Processor::layout);
+    let limits = Limits { canvas, tile: args.tile, layout, workers: args.workers };
     let plan = Plan::new(config, &limits).problem()?;
     let parts = plan.parts();
     // A folder is not what a device stores.

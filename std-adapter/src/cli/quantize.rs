@@ -1,5 +1,6 @@
 //! `demask quantize`: float weights to an image.
 
+use super::processor::Processor;
 use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::atomic::write_atomic;
@@ -7,7 +8,6 @@ use crate::load::LoadedModel;
 use clap::{Args, ValueEnum};
 use demask::image::TensorRole;
 use demask::packed::Format;
-use demask::packed::Layout;
 use demask_quant::{Quantization, Report, Sections, TensorReport, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -50,6 +50,9 @@ pub(super) struct QuantizeArgs {
     /// Format of the embedding and the head [default: q8 for q4, else as --type]
     #[arg(long = "embedding-type", value_enum)]
     embedding: Option<TypeName>,
+    /// The processor that will run it
+    #[arg(long = "for", value_enum, value_name = "PROCESSOR", default_value_t = Processor::X86)]
+    processor: Processor,
     /// Anti-rollback counter stored in the image
     #[arg(long, default_value_t = 0, value_name = "N")]
     security_counter: u32,
@@ -69,7 +72,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     let quantization = Quantization {
         layers: args.format.format(),
         embedding: args.embedding.unwrap_or(default).format(),
-        layout: Layout::Rows16,
+        layout: args.processor.layout(),
     };
     let sections = Sections {
         config: *model.config(),
@@ -122,7 +125,7 @@ fn refuse_quantized(model: &LoadedModel, path: &Path) -> Result<(), CliError> {
     }
 }
 
-fn refuse_same_file(source: &Path, out: &Path) -> Result<(), CliError> {
+pub(super) fn refuse_same_file(source: &Path, out: &Path) -> Result<(), CliError> {
     let same = match (source.canonicalize(), out.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
