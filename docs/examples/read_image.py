@@ -24,7 +24,10 @@ CONFIG_LIMITS = {
     "vocab_size": 1 << 20, "model_dim": 1 << 16, "layers": 1 << 10, "heads": 1 << 10,
     "kv_heads": 1 << 10, "head_dim": 1 << 10, "ffn_dim": 1 << 18, "context": 1 << 16,
 }
-FORMATS = {(1, 0): "f32", (2, 0): "f16", (3, 1): "q8", (4, 1): "q4"}
+FORMATS = {(1, 0): "f32", (2, 0): "f16"}
+FORMATS |= {(code, layout): kind for code, kind in [(3, "q8"), (4, "q4")] for layout in range(1, 7)}
+# Rows that a layout interleaves.
+INTERLEAVED = {1: 16, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2}
 CELL_INTEGERS = {"q8": 512, "q4": 256}
 NORMS = ("attention_norm", "ffn_norm", "output_norm")
 
@@ -44,6 +47,40 @@ def align64(n):
 
 def words(data):
     return np.frombuffer(data, "<u4").astype(np.int64)
+
+
+def unpack(kind, layout, cells):
+    """Integers [..., rows, 32] of cells [..., bytes] in a layout."""
+    r, c = np.mgrid[0 : INTERLEAVED[layout], 0:32]
+    half = c if kind == "q8" else c % 16
+    if layout in (1, 2):
+        at = 4 * INTERLEAVED[layout] * (half // 4) + 4 * r + half % 4
+    elif layout == 3:
+        at = (32 if kind == "q8" else 16) * 2 * (r // 2) + 16 * (half // 8) + 8 * (r % 2) + half % 8
+    elif layout == 4 and kind == "q8":
+        at = 4 * (2 * (c // 4) + r) + 2 * (c % 2)
+        pair = (cells[..., at].astype(np.int16) | cells[..., at + 1].astype(np.int16) << 8).view(np.int16)
+        low = (pair & 255).astype(np.uint8).view(np.int8)
+        return np.where(c % 4 < 2, low, (pair - low) >> 8).astype(np.int8)
+    elif layout == 4:
+        at = 4 * (2 * (c // 8) + r) + 2 * (c % 2) + c % 8 // 4
+        return signed(cells[..., at] >> 4 * (c % 8 // 2 % 2))
+    elif layout == 5:
+        at = (32 if kind == "q8" else 16) * r + half
+    elif kind == "q8":
+        at, shift = 32 * r + c // 2, 4 * (c % 2)
+        upper, lower = cells[..., at] >> shift & 15, cells[..., at + 16] >> shift & 15
+        return (16 * (upper.astype(np.int16) - 8) + lower).astype(np.int8)
+    else:
+        return (cells[..., 16 * r + c // 2] >> 4 * (c % 2) & 15).astype(np.int8) - np.int8(8)
+    if kind == "q8":
+        return cells[..., at].view(np.int8)
+    nibbles = cells[..., at] >> 4 * (c // 16)
+    return signed(nibbles) if layout != 1 else (nibbles & 15).astype(np.int8) - np.int8(8)
+
+
+def signed(nibbles):
+    return (nibbles << 4).astype(np.uint8).view(np.int8) >> 4
 
 
 class Image:
@@ -207,6 +244,7 @@ class Image:
     def _tensors(self, table, weights):
         self.tensors = {}
         expected_offset = at = 0
+        layouts = set()
         for role, layer, name, rows, columns in self._expected_tensors():
             require(at + 32 <= len(table), f"tensor {name} is missing")
             entry = struct.unpack_from("<HHBBHIIQQ", table, at)
@@ -214,6 +252,8 @@ class Image:
             require(entry[:2] == (role, layer), f"tensor {name}: another one is in its place")
             require(entry[4] == 0 and (entry[2], entry[3]) in FORMATS, f"tensor {name}: format")
             kind = FORMATS[entry[2], entry[3]]
+            layouts |= {entry[3]} if kind in CELL_INTEGERS else set()
+            require(len(layouts) <= 1, f"tensor {name}: packed in another layout than those before")
             is_norm = name.split(".")[-1] in NORMS
             require(kind == "f32" or not is_norm, f"tensor {name}: a norm is not f32")
             require(entry[5:7] == (rows, columns), f"tensor {name}: shape")
@@ -225,7 +265,8 @@ class Image:
             require(offset + length <= len(weights), f"tensor {name}: outside the section")
             expected_offset = align64(offset + length)
             self.tensors[name] = {
-                "type": kind, "rows": rows, "cols": columns, "bytes": weights[offset : offset + length],
+                "type": kind, "layout": entry[3], "rows": rows, "cols": columns,
+                "bytes": weights[offset : offset + length],
             }
         require(at == len(table), "TENSORS: surplus entries")
         require(expected_offset == len(weights), "WEIGHTS: surplus bytes")
@@ -233,20 +274,22 @@ class Image:
     def packed(self, name):
         """Integers [rows, columns] and scales [rows, groups] of a packed tensor, padding included."""
         t = self.tensors[name]
-        blocks, groups = -(-t["rows"] // 16), -(-t["cols"] // 32)
-        plane = blocks * groups * CELL_INTEGERS[t["type"]]
-        raw = np.frombuffer(t["bytes"][:plane], np.uint8)
-        if t["type"] == "q8":
-            # [block, group, step, row, 4]: column = 4 * step + i
-            q = raw.view(np.int8).reshape(blocks, groups, 8, 16, 4)
+        layout, together = t["layout"], INTERLEAVED[t["layout"]]
+        sub_blocks, groups = -(-t["rows"] // 16) * (16 // together), -(-t["cols"] // 32)
+        raw = np.frombuffer(t["bytes"], np.uint8)
+        cell = CELL_INTEGERS[t["type"]] * together // 16
+        if layout == 1:
+            plane = sub_blocks * groups * cell
+            integers, scales = raw[:plane], raw[plane:]
         else:
-            # Low nibbles are columns 0..16 in steps of 4, high nibbles columns 16..32.
-            steps = raw.reshape(blocks, groups, 4, 16, 4)
-            q = np.concatenate([steps & 15, steps >> 4], axis=2).astype(np.int8) - np.int8(8)
-        q = q.transpose(0, 3, 1, 2, 4).reshape(blocks * 16, groups * 32)
-        scales = np.frombuffer(t["bytes"][plane:], "<f2").reshape(blocks, groups, 16)
-        scales = scales.transpose(0, 2, 1).reshape(blocks * 16, groups).astype(np.float32)
-        return q, scales
+            cells = raw.reshape(-1, 2 * together + cell)
+            integers, scales = cells[:, 2 * together :], cells[:, : 2 * together]
+        integers = integers.reshape(sub_blocks, groups, cell)
+        q = unpack(t["type"], layout, integers).transpose(0, 2, 1, 3)
+        scales = np.ascontiguousarray(scales).view("<f2").reshape(sub_blocks, groups, together)
+        rows = sub_blocks * together
+        scales = scales.transpose(0, 2, 1).reshape(rows, groups).astype(np.float32)
+        return q.reshape(rows, groups * 32), scales
 
     def weights(self, name):
         """A tensor as f32 [rows, columns]."""

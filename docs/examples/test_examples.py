@@ -12,6 +12,7 @@ import shlex
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import numpy as np
@@ -50,6 +51,23 @@ class Reader(unittest.TestCase):
 
     def test_agrees_with_inspect(self):
         self.assertEqual(compare(self.image.summary(), shlex.split(DEMASK), IMAGE), [])
+
+    def test_every_layout_holds_the_same_weights(self):
+        with tempfile.TemporaryDirectory() as folder:
+            q8 = os.path.join(folder, "q8.dmk")
+            run = lambda *args: subprocess.run([*shlex.split(DEMASK), *args], check=True, capture_output=True)
+            run("quantize", os.path.dirname(SOURCE), q8, "--type", "q8")
+            for source in [IMAGE, q8]:
+                with open(source, "rb") as file:
+                    expected = Image(file.read())
+                for processor in ["aarch64", "aarch64-i8mm", "cortex-m4", "cortex-m55", "rv32"]:
+                    path = os.path.join(folder, processor)
+                    run("pack", source, path, "--for", processor)
+                    with open(path, "rb") as file:
+                        packed = Image(file.read())
+                    for name in packed.tensors:
+                        same = np.array_equal(packed.weights(name), expected.weights(name))
+                        self.assertTrue(same, f"{processor} {name}")
 
     def test_dequantized_weights_are_near_their_source(self):
         source = safetensors(SOURCE)
