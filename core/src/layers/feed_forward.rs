@@ -23,14 +23,17 @@ pub(crate) fn feed_forward<K: Kernels>(
     }
     x.multiply(kernels, &weights.up, b);
     let rows = input.rows.len();
-    let gate = a.get_mut(..rows * hidden).unwrap_or_default();
-    kernels.vectorize(|| {
-        for (gate, up) in gate.iter_mut().zip(b.iter()) {
-            *gate = silu(*gate) * up;
-        }
-    });
     let mut x = activations.tile(weights.down.format(), rows, hidden);
-    x.quantize_rows(kernels, gate, hidden)?;
+    let gates = a.chunks_exact_mut(hidden.max(1)).take(rows);
+    // Row by row: what the gate leaves is quantized while it is in the cache.
+    for (row, (gate, up)) in gates.zip(b.chunks_exact(hidden.max(1))).enumerate() {
+        kernels.vectorize(|| {
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate = silu(*gate) * up;
+            }
+        });
+        x.quantize_row(kernels, row, gate)?;
+    }
     x.multiply(kernels, &weights.down, b);
     Ok(())
 }
