@@ -1,4 +1,4 @@
-//! Matrix products in isolation, quantization of the rows included. Throughput is in multiply-accumulates.
+//! Matrix products, quantization of the rows included. Throughput is in multiply-accumulates.
 #![allow(missing_docs)] // of what the macros make
 
 use criterion::measurement::WallTime;
@@ -25,7 +25,7 @@ const SIZES: [(usize, usize, usize); 6] = [
 
 struct Multiply<'b, 'c> {
     group: &'b mut BenchmarkGroup<'c, WallTime>,
-    product: &'b Product,
+    product: &'b mut Product,
     size: &'b str,
 }
 
@@ -33,12 +33,9 @@ impl WithKernels for Multiply<'_, '_> {
     type Output = ();
 
     fn run<K: Kernels + 'static>(self, kernels: K) {
-        let (mut words, mut out) = (Vec::new(), self.product.output());
         self.group.bench_function(BenchmarkId::new(self.size, K::NAME), |bencher| {
             bencher.iter(|| {
-                let input = black_box(self.product).quantize(kernels, &mut words);
-                self.product.multiply(kernels, &input.view(), &mut out);
-                black_box(&mut out);
+                black_box(&mut *self.product).multiply(kernels);
             });
         });
     }
@@ -48,11 +45,11 @@ fn matmul(criterion: &mut Criterion) {
     for (format, name) in [(WeightFormat::Q4, "q4"), (WeightFormat::Q8, "q8")] {
         let mut group = criterion.benchmark_group(name);
         for (rows, outputs, inputs) in SIZES {
-            let product = Product::new(format, rows, outputs, inputs);
+            let mut product = Product::new(format, rows, outputs, inputs);
             let size = format!("{rows}x{outputs}x{inputs}");
             group.throughput(Throughput::Elements(product.macs()));
             for choice in available() {
-                let code = Multiply { group: &mut group, product: &product, size: &size };
+                let code = Multiply { group: &mut group, product: &mut product, size: &size };
                 with_kernels(choice, code).expect("the choice is available");
             }
         }

@@ -1,26 +1,32 @@
-//! What the benchmarks share: operands of matrix products, and the bundled model ready to run.
+//! What the benchmarks share: operands of matrix products, models ready to run, and a clock.
 //!
-//! `cargo bench -p demask-benches` runs them, once with each kind of kernels that the processor has;
-//! `-- --test` runs each one time only. Results are in `docs/benchmarks.md`.
+//! `cargo bench -p demask-benches` runs those that compare demask with itself, once with each kind of
+//! kernels that the processor has; `-- --test` runs each one time only. The programs in `src/bin`
+//! compare it with others and count instructions. Results are in `docs/benchmarks.md`.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod random;
+
 use demask::image::ModelImage;
-use demask::kernels::{Activations, ActivationsMut};
+use demask::kernels::ActivationsMut;
 use demask::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
 use demask::{Engine, Kernels, Limits, Plan, Serial, SessionMemory};
 use demask_std::runtime::{HOST_TILE, Memory};
 
 /// The operands of one product `[rows, inputs] * [outputs, inputs]^T`, filled with numbers that a
-/// kernel cannot tell from real ones.
+/// kernel cannot tell from real ones, and room for everything between them and the result.
 pub struct Product {
     format: WeightFormat,
     rows: usize,
     outputs: usize,
     inputs: usize,
-    /// In layout [`Layout::Rows16`].
+    /// In layout [`Layout::Rows16`], and repacked for kernels that read another one.
     packed: Vec<u8>,
-    /// `[rows, inputs]`
-    input: Vec<f32>,
+    layout: Layout,
+    x: Vec<f32>,
+    words: Vec<u32>,
+    out: Vec<f32>,
 }
 
 impl Product {
@@ -32,48 +38,60 @@ impl Product {
         let mut state = 1u32;
         let mut byte = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // -128 is the one byte that is not a weight or an activation.
+            // -128 is the one byte that is not a weight.
             ((state >> 24) as u8).max(1) ^ 0x80
         };
         let mut packed: Vec<u8> = (0..cells * format.weight_bytes()).map(|_| byte()).collect();
         // f16 0.0078
         packed.extend([0x00, 0x20].repeat(cells * BLOCK_ROWS));
-        let input = (0..rows * inputs).map(|_| f32::from(byte() as i8) * 0.01).collect();
-        Self { format, rows, outputs, inputs, packed, input }
-    }
-
-    /// The packed weights.
-    ///
-    /// # Panics
-    /// Never: the bytes are as many as the sizes need.
-    #[must_use]
-    pub fn weights(&self) -> PackedMatrix<'_> {
-        let (format, layout) = (self.format, Layout::Rows16);
-        PackedMatrix::new(format, layout, self.outputs, self.inputs, &self.packed).expect("length")
-    }
-
-    /// Quantizes the rows into `words`.
-    ///
-    /// # Panics
-    /// Never: the rows are finite.
-    pub fn quantize<'w, K: Kernels>(
-        &self,
-        kernels: K,
-        words: &'w mut Vec<u32>,
-    ) -> ActivationsMut<'w> {
-        let groups = self.inputs.div_ceil(GROUP);
-        words.resize(K::LAYOUT.activation_words(self.rows, groups).expect("few"), 0);
-        let mut activations =
-            ActivationsMut::new(self.format, K::LAYOUT, self.rows, groups, words).expect("length");
-        for (row, x) in self.input.chunks_exact(self.inputs).enumerate() {
-            kernels.quantize_row(x, row, &mut activations).expect("finite");
+        let x = (0..rows * inputs).map(|_| f32::from(byte() as i8) / 64.0).collect();
+        Self {
+            format,
+            rows,
+            outputs,
+            inputs,
+            packed,
+            layout: Layout::Rows16,
+            x,
+            words: Vec::new(),
+            out: vec![0.0; rows * outputs],
         }
-        activations
     }
 
-    /// The product, with rows that are quantized already.
-    pub fn multiply<K: Kernels>(&self, kernels: K, input: &Activations<'_>, out: &mut [f32]) {
-        kernels.matmul(&self.weights(), input, out);
+    /// Quantizes the rows and multiplies them by the weights, as the engine does; returns the
+    /// product, `[rows, outputs]`.
+    ///
+    /// # Panics
+    /// Never: the bytes are as many as the sizes need, and the rows are finite.
+    pub fn multiply<K: Kernels>(&mut self, kernels: K) -> &[f32] {
+        self.pack_for::<K>();
+        quantize(kernels, self.format, self.inputs, &self.x, &mut self.words);
+        let (rows, groups) = (self.rows, self.inputs.div_ceil(GROUP));
+        let input = ActivationsMut::new(self.format, K::LAYOUT, rows, groups, &mut self.words);
+        let weights =
+            PackedMatrix::new(self.format, self.layout, self.outputs, self.inputs, &self.packed);
+        let (input, weights) =
+            (input.expect("just made"), weights.expect("as many bytes as needed"));
+        kernels.matmul(&weights, &input.view(), &mut self.out);
+        &self.out
+    }
+
+    /// The first half of [`multiply`](Self::multiply).
+    pub fn quantize<K: Kernels>(&mut self, kernels: K) {
+        quantize(kernels, self.format, self.inputs, &self.x, &mut self.words);
+    }
+
+    /// Packs the weights for other kernels, the first time they are used.
+    fn pack_for<K: Kernels>(&mut self) {
+        if self.layout == K::LAYOUT || K::READS_ANY_LAYOUT {
+            return;
+        }
+        let (outputs, inputs) = (self.outputs, self.inputs);
+        let mut packed = vec![0; self.packed.len()];
+        let weights = PackedMatrix::new(self.format, self.layout, outputs, inputs, &self.packed);
+        let weights = weights.expect("as many bytes as needed");
+        assert!(weights.repack(K::LAYOUT, &mut packed), "as long in every layout");
+        (self.packed, self.layout) = (packed, K::LAYOUT);
     }
 
     /// Multiplications by weights.
@@ -81,11 +99,32 @@ impl Product {
     pub fn macs(&self) -> u64 {
         (self.rows * self.outputs * self.inputs) as u64
     }
+}
 
-    /// Room for the result.
-    #[must_use]
-    pub fn output(&self) -> Vec<f32> {
-        vec![0.0; self.rows * self.outputs]
+/// Quantizes the rows of `x` into `words`.
+fn quantize<K: Kernels>(
+    kernels: K,
+    format: WeightFormat,
+    inputs: usize,
+    x: &[f32],
+    words: &mut Vec<u32>,
+) {
+    let (rows, groups) = (x.len() / inputs, inputs.div_ceil(GROUP));
+    words.resize(K::LAYOUT.activation_words(rows, groups).expect("few rows"), 0);
+    let mut into =
+        ActivationsMut::new(format, K::LAYOUT, rows, groups, words).expect("as many as needed");
+    for (row, x) in x.chunks_exact(inputs).enumerate() {
+        kernels.quantize_row(x, row, &mut into).expect("the rows are finite");
+    }
+}
+
+/// The format called `name`.
+#[must_use]
+pub fn format_named(name: &str) -> Option<WeightFormat> {
+    match name {
+        "q4" => Some(WeightFormat::Q4),
+        "q8" => Some(WeightFormat::Q8),
+        _ => None,
     }
 }
 
@@ -99,7 +138,7 @@ pub fn engine<'a, K: Kernels>(
     canvas: usize,
     memory: &'a mut Memory,
 ) -> (Engine<'a, K, Serial>, SessionMemory<'a>) {
-    let limits = Limits { canvas, tile: HOST_TILE, layout: Layout::Rows16, workers: 1 };
+    let limits = Limits { canvas, tile: HOST_TILE, layout: image.layout(), workers: 1 };
     let plan = Plan::new(image.config(), &limits).expect("the canvas is short");
     *memory = Memory::new(plan.bytes());
     let (for_engine, for_session) = plan.carve(memory.bytes()).expect("as much as planned");

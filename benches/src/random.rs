@@ -1,0 +1,64 @@
+//! A model of random weights, of the size of real ones for small devices: what it says means
+//! nothing, what it costs does.
+
+use demask::image::{Architecture, ModelConfig, RopePairs, TensorRole};
+use demask::packed::Format;
+use demask_quant::{BoxError, Quantization, Sections, WeightSource, write_image};
+use std::fs::{File, rename};
+use std::io::BufWriter;
+use std::path::Path;
+
+/// LLaDA with 448 million parameters. `peers/random_gguf.py` has the same numbers.
+pub const EDGE: ModelConfig = ModelConfig {
+    architecture: Architecture::Llada,
+    vocab_size: 32000,
+    model_dim: 896,
+    layers: 24,
+    heads: 14,
+    kv_heads: 14,
+    head_dim: 64,
+    ffn_dim: 4864,
+    context: 2048,
+    mask_id: 31997,
+    eos_id: 31996,
+    rope_theta: 500_000.0,
+    norm_eps: 1e-5,
+    rope_pairs: RopePairs::Adjacent,
+    tied_head: false,
+};
+
+/// Uniform weights that keep the size of a row; norms of 1.
+struct Random(u32);
+
+impl WeightSource for Random {
+    fn read_rows(&mut self, role: TensorRole, _: usize, out: &mut [f32]) -> Result<(), BoxError> {
+        if role.is_norm() {
+            out.fill(1.0);
+            return Ok(());
+        }
+        let (_, cols) = role.shape(&EDGE);
+        let scale = (3.0 / cols as f32).sqrt() / (1 << 23) as f32;
+        for x in out {
+            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *x = ((self.0 as i32) >> 8) as f32 * scale;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the [`EDGE`] model to `path`, unless there is such a file.
+///
+/// # Errors
+/// Whatever keeps the file from being written.
+pub fn write_edge(format: Format, path: &Path) -> Result<(), BoxError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = path.with_extension("unfinished");
+    let sections = Sections { config: EDGE, tokenizer: None, prompt: None, security_counter: 0 };
+    let quantization = Quantization::uniform(format);
+    let mut out = BufWriter::new(File::create(&unfinished)?);
+    write_image(&sections, quantization, &mut Random(1), &mut out, &mut |_| ())?;
+    drop(out);
+    Ok(rename(unfinished, path)?)
+}
