@@ -13,6 +13,8 @@ pub(crate) trait Visitor {
 #[cfg(not(feature = "prove-check-can-fail"))]
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.visit(Some(demask::Scalar));
+    #[cfg(machine = "m55")]
+    visitor.visit(Some(demask::kernels::arm::Helium::new()));
 }
 
 /// Shows a kernel that must fail.

@@ -5,6 +5,8 @@
 //! processor has the instructions.
 
 mod activations;
+#[cfg(target_arch = "arm")]
+pub mod arm;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
