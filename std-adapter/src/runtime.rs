@@ -125,9 +125,9 @@ impl<'m> Runtime<'m> {
         settings: &Settings,
         memory: &'n mut Memory,
     ) -> Result<Box<dyn Network + 'n>, RuntimeError> {
-        let pool = Pool::new(settings.threads)?;
         match self {
             Self::Packed(image) => {
+                let pool = Pool::new(settings.threads)?;
                 let limits = Limits {
                     canvas: settings.canvas,
                     tile: HOST_TILE.min(settings.canvas.max(1)),
@@ -139,7 +139,12 @@ impl<'m> Runtime<'m> {
                 let build = BuildEngine { image, memory: for_engine, pool };
                 Ok(with_kernels(settings.kernels, build)??)
             }
-            Self::Float(model) => Ok(Box::new(Float { model, pool, canvas: settings.canvas })),
+            Self::Float(model) => {
+                let threads = settings.threads.clamp(1, crate::pool::MAX_THREADS);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let pool = pool.map_err(|source| PoolError::new(threads, source))?;
+                Ok(Box::new(Float { model, pool, canvas: settings.canvas }))
+            }
         }
     }
 }
@@ -197,7 +202,8 @@ impl<K: Kernels> Network for Packed<'_, K> {
 /// The float reference.
 struct Float<'a> {
     model: &'a ReferenceModel,
-    pool: Pool,
+    /// The reference works on plain slices and is not short of time: rayon's kind of work.
+    pool: rayon::ThreadPool,
     canvas: usize,
 }
 
