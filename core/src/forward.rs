@@ -1,19 +1,20 @@
 //! The packed transformer: one forward pass over a canvas.
 //!
 //! Two sweeps per layer. The first computes keys and values of every row into the ring, the second
-//! everything else; between them all workers meet, because attention reads rows of all of them.
+//! everything else; between them all workers meet, because attention reads rows of all of them. A
+//! sweep is handed to the [`Executor`] as a whole: nothing inside it makes workers wait.
 //! The last layer's second sweep, and the head, run only for the rows whose scores are wanted.
 
 mod sweep;
 
 use crate::decode::{Sampling, Score};
-use crate::exec::{Executor, for_each_piece};
+use crate::exec::{Executor, Pieces, Split};
 use crate::image::{ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
 use crate::layers::rope::fill_tables;
 use crate::layers::weights::{LayerWeights, OuterWeights};
-use crate::memory::{EngineMemory, Scratch};
+use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Vocabulary};
 use crate::packed::{Layout, PackedMatrix};
 use crate::rows::Rows;
@@ -132,11 +133,12 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         let rows = Rows::Span(0, canvas.len());
         self.run_layers(canvas, rows)?;
         let hidden = &*self.memory.hidden;
-        let piece = LogitPiece { rows, hidden, out, vocab, scratch: self.memory.scratch };
-        let context = context(&self.image, &self.outer, self.kernels, self.memory.shape);
-        for_each_piece(&self.executor, self.memory.workers, piece, &|piece| {
-            sweep::head_logits(&context, piece)
-        })
+        let rows = LogitPiece { rows, hidden, out, vocab };
+        let context = context(&self.image, &self.outer, self.kernels);
+        let scratch =
+            ScratchAreas::new(self.memory.scratch, self.memory.workers, &self.memory.shape);
+        sweep(&self.executor, scratch, rows, |s, piece| sweep::head_logits(&context, piece, s))
+            .map_err(|_| ForwardError::NotFinite { layer: None })
     }
 
     /// Runs all layers; the hidden rows in `wanted` are then those of the last one.
@@ -144,8 +146,8 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         self.embed(canvas)?;
         let image = self.image;
         let memory = &mut self.memory;
-        let workers = memory.workers;
-        let context = context(&image, &self.outer, self.kernels, memory.shape);
+        let (executor, shape) = (&self.executor, memory.shape);
+        let context = context(&image, &self.outer, self.kernels);
         let rotation = (&*memory.cos, &*memory.sin);
         let all = Rows::Span(0, canvas.len());
         let layers = image.config().layers;
@@ -153,17 +155,25 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             // Checked when the engine was built.
             let Some(weights) = LayerWeights::of(&image, layer) else { break };
             let kv = memory.ring.layer_mut(layer as usize);
-            let piece = KvPiece { rows: all, hidden: memory.hidden, kv, scratch: memory.scratch };
-            for_each_piece(&self.executor, workers, piece, &|piece| {
-                sweep::keys_and_values(&context, &weights, rotation, piece)
-            })
+            let rows = KvPiece { rows: all, hidden: memory.hidden, kv };
+            sweep(
+                executor,
+                ScratchAreas::new(memory.scratch, memory.workers, &shape),
+                rows,
+                |s, piece| sweep::keys_and_values(&context, &weights, rotation, piece, s),
+            )
             .map_err(|_| ForwardError::NotFinite { layer: Some(layer) })?;
             let rows = if layer + 1 == layers { wanted } else { all };
             let ring = memory.ring.layer(layer as usize);
-            let piece = BlockPiece::new(rows, memory.hidden, memory.scratch, &context);
-            for_each_piece(&self.executor, workers, piece, &|piece| {
-                sweep::block(&context, &weights, rotation, &ring, canvas.len(), piece)
-            })
+            let rows = BlockPiece::new(rows, memory.hidden, &context);
+            sweep(
+                executor,
+                ScratchAreas::new(memory.scratch, memory.workers, &shape),
+                rows,
+                |s, piece| {
+                    sweep::block(&context, &weights, rotation, &ring, canvas.len(), piece, s)
+                },
+            )
             .map_err(|_| ForwardError::NotFinite { layer: Some(layer) })?;
         }
         Ok(())
@@ -195,18 +205,27 @@ fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f
     }
 }
 
+/// Hands all `rows` to the executor, cut into pieces of at most a tile.
+fn sweep<T: Split, E: Executor, R: Send>(
+    executor: &E,
+    scratch: ScratchAreas<'_>,
+    rows: T,
+    work: impl Fn(&mut Scratch<'_>, T) -> Result<(), R> + Sync,
+) -> Result<(), R> {
+    let pieces = Pieces::new(rows, scratch.workers, scratch.shape.tile());
+    executor.run(scratch, pieces, work)
+}
+
 /// What every piece of work needs to know.
 fn context<'t, 'a, K: Kernels>(
     image: &ModelImage<'a>,
     outer: &'t OuterWeights<'a>,
     kernels: K,
-    scratch: crate::memory::ScratchShape,
 ) -> Context<'t, 'a, K> {
     let c = image.config();
     Context {
         kernels,
         outer,
-        scratch,
         model_dim: c.model_dim as usize,
         eps: c.norm_eps,
         pairs: c.rope_pairs,
@@ -238,11 +257,13 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         self.run_layers(canvas, Rows::List(wanted))?;
         let rows = Rows::List(wanted);
         let hidden = &*self.memory.hidden;
-        let piece = HeadPiece { rows, hidden, scores, scratch: self.memory.scratch };
-        let context = context(&self.image, &self.outer, self.kernels, self.memory.shape);
+        let rows = HeadPiece { rows, hidden, scores };
+        let context = context(&self.image, &self.outer, self.kernels);
         let mask_id = self.image.config().mask_id;
-        for_each_piece(&self.executor, self.memory.workers, piece, &|piece| {
-            sweep::head_scores(&context, mask_id, sampling, piece)
+        let scratch =
+            ScratchAreas::new(self.memory.scratch, self.memory.workers, &self.memory.shape);
+        sweep(&self.executor, scratch, rows, |s, piece| {
+            sweep::head_scores(&context, mask_id, sampling, piece, s)
         })
         .map_err(|_| ForwardError::NotFinite { layer: None })
     }

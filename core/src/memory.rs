@@ -185,3 +185,31 @@ impl ScratchShape {
         self.tile
     }
 }
+
+/// The scratch memory of all workers, handed out one by one.
+pub(crate) struct ScratchAreas<'a> {
+    bytes: &'a mut [u8],
+    /// Bytes of one worker.
+    share: usize,
+    pub(crate) workers: usize,
+    pub(crate) shape: &'a ScratchShape,
+}
+
+impl<'a> ScratchAreas<'a> {
+    /// `bytes` is an equal, aligned share for each of `workers`.
+    pub(crate) fn new(bytes: &'a mut [u8], workers: usize, shape: &'a ScratchShape) -> Self {
+        let workers = workers.max(1);
+        Self { share: bytes.len() / workers, bytes, workers, shape }
+    }
+}
+
+impl<'a> Iterator for ScratchAreas<'a> {
+    type Item = Scratch<'a>;
+
+    #[inline(never)] // once in flash, not once for each sweep
+    fn next(&mut self) -> Option<Scratch<'a>> {
+        let (area, rest) = core::mem::take(&mut self.bytes).split_at_mut_checked(self.share)?;
+        self.bytes = rest;
+        Scratch::carve(area, self.shape)
+    }
+}

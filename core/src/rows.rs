@@ -45,15 +45,4 @@ impl<'a> Rows<'a> {
         };
         span.chain(list.iter().map(|&row| usize::from(row)))
     }
-
-    /// Consecutive pieces of at most `tile` rows.
-    pub(crate) fn tiles(self, tile: usize) -> impl Iterator<Item = Self> {
-        let mut rest = self;
-        core::iter::from_fn(move || {
-            rest.first()?;
-            let (head, tail) = rest.split(tile.max(1));
-            rest = tail;
-            Some(head)
-        })
-    }
 }

@@ -13,8 +13,9 @@ use demask::{
     Serial, Session,
 };
 use demask_quant::Quantization;
+use std::sync::Mutex;
 
-/// Runs both closures on threads of their own.
+/// Deals the tasks to threads of their own.
 #[derive(Clone, Copy)]
 struct Threads(usize);
 
@@ -23,20 +24,29 @@ impl Executor for Threads {
         self.0
     }
 
-    fn join<A: Send, B: Send>(
+    fn run<S: Send, T: Send, E: Send>(
         &self,
-        a: impl FnOnce() -> A + Send,
-        b: impl FnOnce() -> B + Send,
-    ) -> (A, B) {
+        states: impl Iterator<Item = S> + Send,
+        tasks: impl Iterator<Item = T> + Send,
+        work: impl Fn(&mut S, T) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let tasks = Mutex::new(tasks);
+        let (tasks, work) = (&tasks, &work);
         std::thread::scope(|scope| {
-            let a = scope.spawn(a);
-            let b = b();
-            (a.join().unwrap(), b)
+            let threads: Vec<_> = states
+                .map(|mut state| {
+                    scope.spawn(move || {
+                        let next = || tasks.lock().unwrap().next();
+                        std::iter::from_fn(next).try_for_each(|task| work(&mut state, task))
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap())
         })
     }
 }
 
-/// One worker after the other, the last one first.
+/// The last task first, each by the next worker in turn.
 #[derive(Clone, Copy)]
 struct Reverse(usize);
 
@@ -45,13 +55,22 @@ impl Executor for Reverse {
         self.0
     }
 
-    fn join<A: Send, B: Send>(
+    fn run<S: Send, T: Send, E: Send>(
         &self,
-        a: impl FnOnce() -> A + Send,
-        b: impl FnOnce() -> B + Send,
-    ) -> (A, B) {
-        let b = b();
-        (a(), b)
+        states: impl Iterator<Item = S> + Send,
+        tasks: impl Iterator<Item = T> + Send,
+        work: impl Fn(&mut S, T) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let mut states: Vec<_> = states.collect();
+        assert_eq!(states.len(), self.0, "a state for each worker");
+        let tasks: Vec<_> = tasks.collect();
+        let mut first = Ok(());
+        for (turn, task) in tasks.into_iter().rev().enumerate() {
+            let worker = turn % self.0;
+            // An error of an earlier task replaces that of a later one.
+            first = work(&mut states[worker], task).and(first);
+        }
+        first
     }
 }
 

@@ -105,6 +105,12 @@ pub enum Runtime<'m> {
 }
 
 impl<'m> Runtime<'m> {
+    /// Binds to a quantized image.
+    #[must_use]
+    pub fn packed(image: ModelImage<'m>) -> Self {
+        Self::Packed(Box::new(PackedImage { image, repacked: Default::default() }))
+    }
+
     /// Binds to a loaded model.
     ///
     /// # Errors
@@ -112,7 +118,7 @@ impl<'m> Runtime<'m> {
     pub fn new(model: &'m LoadedModel) -> Result<Self, RuntimeError> {
         let quantized = |image: &ModelImage<'_>| image.tensors().any(|t| t.packed().is_some());
         if let Some(image) = model.image().filter(quantized) {
-            return Ok(Self::Packed(Box::new(PackedImage { image, repacked: Default::default() })));
+            return Ok(Self::packed(image));
         }
         let mut source = model;
         let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
@@ -131,13 +137,18 @@ impl<'m> Runtime<'m> {
         settings: &Settings,
         memory: &'n mut Memory,
     ) -> Result<Box<dyn Network + 'n>, RuntimeError> {
-        let pool = Pool::new(settings.threads)?;
         match self {
             Self::Packed(image) => {
+                let pool = Pool::new(settings.threads)?;
                 let build = BuildEngine { image, memory, pool, settings: *settings };
                 with_kernels(settings.kernels, build)?
             }
-            Self::Float(model) => Ok(Box::new(Float { model, pool, canvas: settings.canvas })),
+            Self::Float(model) => {
+                let threads = settings.threads.clamp(1, crate::pool::MAX_THREADS);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let pool = pool.map_err(|source| PoolError::new(threads, source))?;
+                Ok(Box::new(Float { model, pool, canvas: settings.canvas }))
+            }
         }
     }
 }
@@ -230,7 +241,8 @@ impl<K: Kernels> Network for Packed<'_, K> {
 /// The float reference.
 struct Float<'a> {
     model: &'a ReferenceModel,
-    pool: Pool,
+    /// The reference works on plain slices and is not short of time: rayon's kind of work.
+    pool: rayon::ThreadPool,
     canvas: usize,
 }
 

@@ -12,15 +12,13 @@ use crate::layers::head;
 use crate::layers::norm::NormInput;
 use crate::layers::rope::rotate;
 use crate::layers::weights::{LayerWeights, OuterWeights};
-use crate::memory::{Scratch, ScratchShape};
-use crate::model::ForwardError;
+use crate::memory::Scratch;
 use crate::rows::Rows;
 
 /// What every piece of work needs to know.
 pub(super) struct Context<'t, 'a, K> {
     pub(super) kernels: K,
     pub(super) outer: &'t OuterWeights<'a>,
-    pub(super) scratch: ScratchShape,
     pub(super) model_dim: usize,
     pub(super) eps: f32,
     pub(super) pairs: RopePairs,
@@ -53,73 +51,57 @@ fn row_mut<T>(all: &mut [T], index: usize, width: usize) -> &mut [T] {
     all.chunks_exact_mut(width.max(1)).nth(index).unwrap_or_default()
 }
 
-/// The rows of some workers, and their scratch memory.
-type Share<'t> = (Rows<'t>, &'t mut [u8]);
-
-/// Cuts scratch memory and rows between the first `left` workers and the others.
-fn share<'t>(
-    rows: Rows<'t>,
-    scratch: &'t mut [u8],
-    left: usize,
-    workers: usize,
-) -> (Share<'t>, Share<'t>) {
-    let workers = workers.max(1);
-    let (a, b) = rows.split((rows.len() * left).div_ceil(workers));
-    let bytes = (scratch.len() / workers * left).min(scratch.len());
-    let (scratch_a, scratch_b) = scratch.split_at_mut(bytes);
-    ((a, scratch_a), (b, scratch_b))
-}
-
 /// First sweep: rows whose keys and values are computed.
 pub(super) struct KvPiece<'t> {
     pub(super) rows: Rows<'t>,
     pub(super) hidden: &'t [f32],
     pub(super) kv: KvLayerMut<'t>,
-    pub(super) scratch: &'t mut [u8],
 }
 
 impl Split for KvPiece<'_> {
-    fn split(self, left: usize, workers: usize) -> (Self, Self) {
-        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
-            share(self.rows, self.scratch, left, workers);
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (rows_a, rows_b) = self.rows.split(rows);
         let (kv_a, kv_b) = self.kv.split_at_slot(rows_b.first().unwrap_or(usize::MAX));
         (
-            Self { rows: rows_a, hidden: self.hidden, kv: kv_a, scratch: scratch_a },
-            Self { rows: rows_b, hidden: self.hidden, kv: kv_b, scratch: scratch_b },
+            Self { rows: rows_a, hidden: self.hidden, kv: kv_a },
+            Self { rows: rows_b, hidden: self.hidden, kv: kv_b },
         )
     }
 }
 
 /// Keys and values of the piece's rows, into the ring.
+#[inline(never)] // else the compiler peels a loop over pieces and keeps the body twice
 pub(super) fn keys_and_values<K: Kernels>(
     context: &Context<'_, '_, K>,
     weights: &LayerWeights<'_>,
     (cos, sin): Rotation<'_>,
     mut piece: KvPiece<'_>,
+    s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
-    let shape = &context.scratch;
-    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
     let (kernels, AttentionShape { kv_heads, head_dim, .. }) = (context.kernels, context.attention);
     let width = kv_heads * head_dim;
-    for tile in piece.rows.tiles(shape.tile()) {
-        let input = context.input(tile, piece.hidden, 0, weights.attention_norm);
-        let mut x = input.quantize(kernels, weights.key.format(), s.row, &mut s.activations)?;
-        x.multiply(kernels, &weights.key, s.a);
-        for (position, keys) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
-            let half = head_dim / 2;
-            let (cos, sin) = (row(cos, position, half), row(sin, position, half));
-            kernels.vectorize(|| {
-                rotate(keys, head_dim, context.pairs, cos, sin);
-                piece.kv.store_keys(position, keys)
-            })?;
-        }
-        if weights.value.format() != weights.key.format() {
-            x = input.quantize(kernels, weights.value.format(), s.row, &mut s.activations)?;
-        }
-        x.multiply(kernels, &weights.value, s.a);
-        for (position, values) in tile.iter().zip(s.a.chunks_exact(width.max(1))) {
-            kernels.vectorize(|| piece.kv.store_values(position, values))?;
-        }
+    let tile = piece.rows;
+    let input = context.input(tile, piece.hidden, 0, weights.attention_norm);
+    let mut x = input.quantize(kernels, weights.key.format(), s.row, &mut s.activations)?;
+    x.multiply(kernels, &weights.key, s.a);
+    for (position, keys) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
+        let half = head_dim / 2;
+        let (cos, sin) = (row(cos, position, half), row(sin, position, half));
+        kernels.vectorize(|| {
+            rotate(keys, head_dim, context.pairs, cos, sin);
+            piece.kv.store_keys(position, keys)
+        })?;
+    }
+    if weights.value.format() != weights.key.format() {
+        x = input.quantize(kernels, weights.value.format(), s.row, &mut s.activations)?;
+    }
+    x.multiply(kernels, &weights.value, s.a);
+    for (position, values) in tile.iter().zip(s.a.chunks_exact(width.max(1))) {
+        kernels.vectorize(|| piece.kv.store_values(position, values))?;
     }
     Ok(())
 }
@@ -131,36 +113,38 @@ pub(super) struct BlockPiece<'t> {
     first: usize,
     hidden: &'t mut [f32],
     model_dim: usize,
-    scratch: &'t mut [u8],
 }
 
 impl<'t> BlockPiece<'t> {
     pub(super) fn new<K>(
         rows: Rows<'t>,
         hidden: &'t mut [f32],
-        scratch: &'t mut [u8],
         context: &Context<'_, '_, K>,
     ) -> Self {
-        Self { rows, first: 0, hidden, model_dim: context.model_dim, scratch }
+        Self { rows, first: 0, hidden, model_dim: context.model_dim }
     }
 }
 
 impl Split for BlockPiece<'_> {
-    fn split(self, left: usize, workers: usize) -> (Self, Self) {
-        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
-            share(self.rows, self.scratch, left, workers);
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (rows_a, rows_b) = self.rows.split(rows);
         let cut = rows_b.first().unwrap_or(usize::MAX).saturating_sub(self.first);
         let at = cut.saturating_mul(self.model_dim).min(self.hidden.len());
         let (hidden_a, hidden_b) = self.hidden.split_at_mut(at);
         let first_b = self.first.saturating_add(cut);
         (
-            Self { rows: rows_a, hidden: hidden_a, scratch: scratch_a, ..self },
-            Self { rows: rows_b, hidden: hidden_b, scratch: scratch_b, first: first_b, ..self },
+            Self { rows: rows_a, hidden: hidden_a, ..self },
+            Self { rows: rows_b, hidden: hidden_b, first: first_b, ..self },
         )
     }
 }
 
 /// Attention, feed-forward network and their residuals for the piece's rows.
+#[inline(never)] // see `keys_and_values`
 pub(super) fn block<K: Kernels>(
     context: &Context<'_, '_, K>,
     weights: &LayerWeights<'_>,
@@ -168,36 +152,31 @@ pub(super) fn block<K: Kernels>(
     ring: &KvLayer<'_>,
     visible: usize,
     piece: BlockPiece<'_>,
+    s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
-    let shape = &context.scratch;
-    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
     let (kernels, AttentionShape { heads, head_dim, .. }) = (context.kernels, context.attention);
     let (width, half) = (heads * head_dim, head_dim / 2);
     let first = piece.first;
-    for tile in piece.rows.tiles(shape.tile()) {
-        let rows = tile.len();
-        let input = context.input(tile, piece.hidden, first, weights.attention_norm);
-        let x = input.quantize(kernels, weights.query.format(), s.row, &mut s.activations)?;
-        x.multiply(kernels, &weights.query, s.a);
-        for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
-            let (cos, sin) = (row(cos, position, half), row(sin, position, half));
-            kernels.vectorize(|| rotate(query, head_dim, context.pairs, cos, sin));
-        }
-        let attended = s.a.get_mut(..rows * width).unwrap_or_default();
-        let mut memory = AttentionScratch {
-            queries: s.queries,
-            query_scales: s.query_scales,
-            weights: s.attention,
-        };
-        attend(kernels, attended, context.attention, ring, visible, &mut memory)?;
-        let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
-        x.quantize_rows(kernels, attended, width)?;
-        x.multiply(kernels, &weights.attention_output, s.b);
-        add_residual(piece.hidden, first, tile, s.b, context.model_dim);
-        let input = context.input(tile, piece.hidden, first, weights.ffn_norm);
-        feed_forward(kernels, weights, input, &mut s)?;
-        add_residual(piece.hidden, first, tile, s.b, context.model_dim);
+    let tile = piece.rows;
+    let rows = tile.len();
+    let input = context.input(tile, piece.hidden, first, weights.attention_norm);
+    let x = input.quantize(kernels, weights.query.format(), s.row, &mut s.activations)?;
+    x.multiply(kernels, &weights.query, s.a);
+    for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
+        let (cos, sin) = (row(cos, position, half), row(sin, position, half));
+        kernels.vectorize(|| rotate(query, head_dim, context.pairs, cos, sin));
     }
+    let attended = s.a.get_mut(..rows * width).unwrap_or_default();
+    let mut memory =
+        AttentionScratch { queries: s.queries, query_scales: s.query_scales, weights: s.attention };
+    attend(kernels, attended, context.attention, ring, visible, &mut memory)?;
+    let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
+    x.quantize_rows(kernels, attended, width)?;
+    x.multiply(kernels, &weights.attention_output, s.b);
+    add_residual(piece.hidden, first, tile, s.b, context.model_dim);
+    let input = context.input(tile, piece.hidden, first, weights.ffn_norm);
+    feed_forward(kernels, weights, input, s)?;
+    add_residual(piece.hidden, first, tile, s.b, context.model_dim);
     Ok(())
 }
 
@@ -215,47 +194,46 @@ pub(super) struct HeadPiece<'t> {
     pub(super) rows: Rows<'t>,
     pub(super) hidden: &'t [f32],
     pub(super) scores: &'t mut [Score],
-    pub(super) scratch: &'t mut [u8],
 }
 
 impl Split for HeadPiece<'_> {
-    fn split(self, left: usize, workers: usize) -> (Self, Self) {
-        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
-            share(self.rows, self.scratch, left, workers);
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (rows_a, rows_b) = self.rows.split(rows);
         let (scores_a, scores_b) = self.scores.split_at_mut(rows_a.len().min(self.scores.len()));
         (
-            Self { rows: rows_a, scores: scores_a, scratch: scratch_a, hidden: self.hidden },
-            Self { rows: rows_b, scores: scores_b, scratch: scratch_b, hidden: self.hidden },
+            Self { rows: rows_a, scores: scores_a, hidden: self.hidden },
+            Self { rows: rows_b, scores: scores_b, hidden: self.hidden },
         )
     }
 }
 
 /// Final norm and streamed head, reduced to one record per row.
+#[inline(never)] // see `keys_and_values`
 pub(super) fn head_scores<K: Kernels>(
     context: &Context<'_, '_, K>,
     mask_id: u32,
     sampling: &Sampling,
     piece: HeadPiece<'_>,
+    s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
-    let shape = &context.scratch;
-    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
     let (kernels, outer) = (context.kernels, context.outer);
-    for (tile, scores) in
-        piece.rows.tiles(shape.tile()).zip(piece.scores.chunks_mut(shape.tile().max(1)))
-    {
-        let input = context.input(tile, piece.hidden, 0, outer.output_norm);
-        let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
-        for (accumulator, position) in s.accumulators.iter_mut().zip(tile.iter()) {
-            *accumulator = ScoreAccumulator::new(position as u32);
+    let tile = piece.rows;
+    let input = context.input(tile, piece.hidden, 0, outer.output_norm);
+    let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
+    for (accumulator, position) in s.accumulators.iter_mut().zip(tile.iter()) {
+        *accumulator = ScoreAccumulator::new(position as u32);
+    }
+    head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
+        if let Some(accumulator) = s.accumulators.get_mut(row) {
+            kernels.vectorize(|| accumulator.absorb(first, logits, mask_id, sampling));
         }
-        head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
-            if let Some(accumulator) = s.accumulators.get_mut(row) {
-                kernels.vectorize(|| accumulator.absorb(first, logits, mask_id, sampling));
-            }
-        });
-        for (score, accumulator) in scores.iter_mut().zip(s.accumulators.iter()) {
-            *score = accumulator.finish()?;
-        }
+    });
+    for (score, accumulator) in piece.scores.iter_mut().zip(s.accumulators.iter()) {
+        *score = accumulator.finish()?;
     }
     Ok(())
 }
@@ -266,43 +244,41 @@ pub(super) struct LogitPiece<'t> {
     pub(super) hidden: &'t [f32],
     pub(super) out: &'t mut [f32],
     pub(super) vocab: usize,
-    pub(super) scratch: &'t mut [u8],
 }
 
 impl Split for LogitPiece<'_> {
-    fn split(self, left: usize, workers: usize) -> (Self, Self) {
-        let ((rows_a, scratch_a), (rows_b, scratch_b)) =
-            share(self.rows, self.scratch, left, workers);
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn split(self, rows: usize) -> (Self, Self) {
+        let (rows_a, rows_b) = self.rows.split(rows);
         let at = rows_a.len().saturating_mul(self.vocab).min(self.out.len());
         let (out_a, out_b) = self.out.split_at_mut(at);
         let (hidden, vocab) = (self.hidden, self.vocab);
         (
-            Self { rows: rows_a, out: out_a, scratch: scratch_a, hidden, vocab },
-            Self { rows: rows_b, out: out_b, scratch: scratch_b, hidden, vocab },
+            Self { rows: rows_a, out: out_a, hidden, vocab },
+            Self { rows: rows_b, out: out_b, hidden, vocab },
         )
     }
 }
 
 /// Final norm and head for every row of the piece.
+#[inline(never)] // see `keys_and_values`
 pub(super) fn head_logits<K: Kernels>(
     context: &Context<'_, '_, K>,
     piece: LogitPiece<'_>,
-) -> Result<(), ForwardError> {
-    let shape = &context.scratch;
-    let Some(mut s) = Scratch::carve(piece.scratch, shape) else { return Ok(()) };
+    s: &mut Scratch<'_>,
+) -> Result<(), NotFinite> {
     let (kernels, outer, vocab) = (context.kernels, context.outer, piece.vocab.max(1));
-    let outputs = piece.out.chunks_mut(shape.tile().max(1).saturating_mul(vocab));
-    for (tile, out) in piece.rows.tiles(shape.tile()).zip(outputs) {
-        let input = context.input(tile, piece.hidden, 0, outer.output_norm);
-        let x = input
-            .quantize(kernels, outer.head.format(), s.row, &mut s.activations)
-            .map_err(|_| ForwardError::NotFinite { layer: None })?;
-        head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
-            let target = row_mut(out, row, vocab).get_mut(first as usize..).unwrap_or_default();
-            for (target, &l) in target.iter_mut().zip(logits) {
-                *target = l;
-            }
-        });
-    }
+    let tile = piece.rows;
+    let input = context.input(tile, piece.hidden, 0, outer.output_norm);
+    let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
+    head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
+        let target = row_mut(piece.out, row, vocab).get_mut(first as usize..).unwrap_or_default();
+        for (target, &l) in target.iter_mut().zip(logits) {
+            *target = l;
+        }
+    });
     Ok(())
 }
