@@ -13,6 +13,8 @@
 set -euo pipefail
 start_folder=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=../scripts/cross.sh
+. ../scripts/cross.sh
 # These would replace the flags in .cargo/config.toml.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
 
@@ -32,28 +34,6 @@ lacking() {
     echo "check.sh: $*" >&2
     [ "${DEMASK_CHECK_SKIP:-0}" = 1 ] || exit 1
     echo "skip $machine"
-}
-
-# Prints the linker that comes with rustup's Rust, or the system's lld.
-find_linker() {
-    local lld
-    for lld in "$(rustc --print sysroot)"/lib/rustlib/*/bin/rust-lld; do
-        [ -x "$lld" ] && { echo "$lld"; return; }
-    done
-    command -v ld.lld
-}
-
-# Sets `cargo` to the command that builds for target $1: plain cargo where the Rust on the path has
-# the target, else Debian's rustc-web with a library built from its sources.
-choose_toolchain() {
-    cargo=(cargo)
-    if [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; then return; fi
-    local rustc=/usr/bin/rustc linker sysroot
-    [ -d "$("$rustc" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/core" ] || return 1
-    linker=$(find_linker) || return 1
-    sysroot=$(RUSTC=$rustc ./sysroot.sh "$1") || return 1
-    cargo=(env "RUSTC=$rustc" cargo --config "target.$1.linker='$linker'"
-        --config "target.$1.rustflags=['--sysroot','$sysroot']")
 }
 
 # Checks the linked program $1.
@@ -86,25 +66,34 @@ emulate() {
 # Sets `count` to the options with which emulator $1 counts the instructions of program $2, where it
 # takes the plugin.
 choose_counter() {
-    local plugin=target/insncount.so mark
+    local plugin=target/insncount.so mark products
     count=()
-    command -v cc >/dev/null && cc -O2 -shared -fPIC -o "$plugin" tools/insncount.c 2>/dev/null &&
+    build_counter "$plugin" &&
         "$1" -M none -display none -serial none -monitor stdio -plugin "$plugin" \
             <<<quit >/dev/null 2>&1 || return 0
     mark=$(readelf -sW "$2" | awk '$8 == "demask_count" { print $2 }')
+    # Matrix products: functions of that name, and inner loops in assembly.
+    products=$(readelf -sW "$2" |
+        awk '$4 == "FUNC" && $8 ~ /6matmul|^demask_[a-z0-9]+_q[48]_/ { print $2, $3 }' | sort -u |
+        while read -r start bytes; do printf ',within=%d+%d' $((16#$start & ~1)) "$bytes"; done)
     # The lowest bit of a Thumb function's address is no part of it.
-    count=(-plugin "$plugin,out=$out/count,mark=$((16#$mark & ~1))")
+    count=(-plugin "$plugin,out=$out/count,mark=$((16#$mark & ~1))$products")
 }
 
-# Prints instructions per prompt and step from the counts in file $1: one before the first step of
-# each prompt, one after every step, the total. $2 is the program's output, with the steps.
+# Prints instructions per prompt, step and token, and the share of matrix products, from the counts
+# in file $1: one before the first step of each prompt, one after every step, the total. $2 is the
+# program's output, with the steps.
 report_count() {
-    awk 'NR == FNR { if ($1 == "steps:") steps[++prompts] = $2; next }
-         { mark[++marks] = $1 }
+    awk 'NR == FNR { if ($1 == "tokens:") tokens[prompts + 1] = split($2, ids, ",")
+                     if ($1 == "steps:") steps[++prompts] = $2
+                     next }
+         { mark[++marks] = $1; products[marks] = $2 }
          END {
              for (p = 1; p <= prompts; p++) {
-                 start = mark[at + 1]; at += steps[p] + 1; used = mark[at] - start
-                 printf "     prompt %d: %.0f instructions, %.0f per step\n", p, used, used / steps[p]
+                 start = at + 1; at += steps[p] + 1; used = mark[at] - mark[start]
+                 printf "     prompt %d: %.0f instructions, %.0f per step, %.0f per token", p, used, used / steps[p], used / tokens[p]
+                 if (products[at]) printf ", %.1f %% in matrix products", 100 * (products[at] - products[start]) / used
+                 print ""
              }
              printf "     before the first prompt: %.0f instructions; in all: %.0f\n", mark[1], mark[marks]
          }' "$2" "$1"

@@ -13,14 +13,14 @@ pub const LANES: usize = 8;
 /// sum of a billion of them divided into it is subnormal. Some vector units flush subnormals.
 pub const EXP_MIN: f32 = -64.0;
 
-const LOG2_E: f32 = core::f32::consts::LOG2_E;
+pub(crate) const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low mantissa bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts: the first has few enough bits that `n * LN2_HIGH` is exact.
-const LN2_HIGH: f32 = 0.693_359_4;
-const LN2_LOW: f32 = -2.121_944_4e-4;
+pub(crate) const LN2_HIGH: f32 = 0.693_359_4;
+pub(crate) const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Cephes `expf` polynomial on [-ln2/2, ln2/2], highest power first.
-const EXP_POLYNOMIAL: [f32; 6] =
+pub(crate) const EXP_POLYNOMIAL: [f32; 6] =
     [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
 
 /// `e^x` for `x <= 0`, within one unit in the last place; arguments below [`EXP_MIN`] count as it.

@@ -5,9 +5,12 @@
 //! processor has the instructions.
 
 mod activations;
+#[cfg(target_arch = "arm")]
+pub mod arm;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
+mod native;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
@@ -16,6 +19,7 @@ use crate::packed::{Layout, PackedMatrix};
 use scalar::NotFinite;
 
 pub use activations::{Activations, ActivationsMut};
+pub use native::{NATIVE, Native};
 pub use scalar::Scalar;
 
 /// The inner loops of the engine for one instruction set.

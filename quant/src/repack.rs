@@ -1,0 +1,155 @@
+//! Packing an image for other processors: the same weights and answers in another [`Layout`], at the
+//! same offsets.
+
+use bytemuck::{Pod, Zeroable};
+use demask::ModelImage;
+use demask::image::{
+    ENTRY_BYTES, HEADER_BYTES, ImageError, MANIFEST_DIGEST_AT, SectionKind, TENSOR_ENTRY_BYTES,
+    kind_code, manifest_digest, section_digest,
+};
+use demask::packed::{Format, Layout, PackedMatrix};
+use std::fmt;
+use std::ops::Range;
+
+/// An image in memory of its own, on the boundary that images need.
+#[derive(Clone)]
+pub struct ImageBuffer {
+    chunks: Vec<Chunk>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Chunk([u8; 64]);
+
+impl ImageBuffer {
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let chunks = vec![Chunk([0; 64]); bytes.len().div_ceil(64)];
+        let mut buffer = Self { chunks, len: bytes.len() };
+        buffer.bytes_mut().copy_from_slice(bytes);
+        buffer
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.chunks)[..self.len]
+    }
+
+    /// The bytes, for changing them.
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.chunks)[..self.len]
+    }
+}
+
+impl fmt::Debug for ImageBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageBuffer").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// Packs `image` for the processors of `layout` and makes its digests right again. The image is
+/// checked first, digests included: damage must not be sealed as if it had been meant.
+///
+/// # Errors
+/// [`ImageError`] if the image is not valid; it is then unchanged.
+///
+/// # Example
+/// ```no_run
+/// use demask::packed::Layout;
+/// use demask_quant::{ImageBuffer, repack};
+///
+/// let mut image = ImageBuffer::copy_of(&std::fs::read("model.dmk")?);
+/// repack(image.bytes_mut(), Layout::Dsp)?;
+/// std::fs::write("model-cortex-m4.dmk", image.bytes())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn repack(image: &mut [u8], layout: Layout) -> Result<(), ImageError> {
+    ModelImage::parse(image)?;
+    repack_unsealed(image, layout, &mut |_| ())?;
+    seal(image)
+}
+
+/// Packs `image` in place like [`repack`], but neither checks the digests nor makes new ones: for an
+/// image that is used at once and not stored. Needs as much memory again as the largest tensor
+/// takes. `progress` is told the bytes of every tensor done.
+///
+/// # Errors
+/// [`ImageError`] if the structure of the image is not valid; it is then unchanged.
+pub fn repack_unsealed(
+    image: &mut [u8],
+    layout: Layout,
+    progress: &mut dyn FnMut(usize),
+) -> Result<(), ImageError> {
+    let mut packed = Vec::new();
+    for tensor in packed_tensors(image)? {
+        packed.clear();
+        packed.resize(tensor.place.len(), 0);
+        let bytes = &mut image[tensor.place.clone()];
+        let matrix = PackedMatrix::new(
+            tensor.format.packed().expect("only packed tensors are listed"),
+            tensor.layout,
+            tensor.rows,
+            tensor.cols,
+            bytes,
+        );
+        let repacked = matrix.is_some_and(|matrix| matrix.repack(layout, &mut packed));
+        assert!(repacked, "a matrix is as long in every layout");
+        bytes.copy_from_slice(&packed);
+        let kind = kind_code(tensor.format, layout).to_le_bytes();
+        image[tensor.kind_at..][..4].copy_from_slice(&kind);
+        progress(tensor.place.len());
+    }
+    Ok(())
+}
+
+/// What repacking needs to know of a tensor.
+struct PackedTensor {
+    place: Range<usize>,
+    /// Offset of format and layout in its table entry.
+    kind_at: usize,
+    format: Format,
+    layout: Layout,
+    rows: usize,
+    cols: usize,
+}
+
+fn packed_tensors(image: &[u8]) -> Result<Vec<PackedTensor>, ImageError> {
+    let parsed = ModelImage::parse_unverified(image)?;
+    let start_of = |part: &[u8]| part.as_ptr() as usize - image.as_ptr() as usize;
+    let table = parsed.header().section(image, SectionKind::Tensors);
+    let table = start_of(table.ok_or(ImageError::MissingSection(SectionKind::Tensors))?);
+    let tensors =
+        parsed.tensors().enumerate().filter(|(_, tensor)| tensor.format.packed().is_some());
+    let tensors = tensors.map(|(index, tensor)| {
+        let start = start_of(tensor.bytes);
+        PackedTensor {
+            place: start..start + tensor.bytes.len(),
+            kind_at: table + index * TENSOR_ENTRY_BYTES + 4,
+            format: tensor.format,
+            layout: tensor.layout,
+            rows: tensor.rows,
+            cols: tensor.cols,
+        }
+    });
+    Ok(tensors.collect())
+}
+
+/// Makes every digest that of the bytes it covers.
+fn seal(image: &mut [u8]) -> Result<(), ImageError> {
+    let parsed = ModelImage::parse_unverified(image)?;
+    let header = *parsed.header();
+    let digests: Vec<_> =
+        header.sections(image).map(|section| section_digest(section.padded)).collect();
+    let manifest_bytes = header.manifest_bytes();
+    for (index, digest) in digests.iter().enumerate() {
+        let at = HEADER_BYTES + index * ENTRY_BYTES + ENTRY_BYTES - digest.len();
+        image[at..][..digest.len()].copy_from_slice(digest);
+    }
+    let digest = manifest_digest(image, manifest_bytes);
+    image[MANIFEST_DIGEST_AT..][..digest.len()].copy_from_slice(&digest);
+    Ok(())
+}

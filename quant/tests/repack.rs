@@ -1,0 +1,90 @@
+//! An image packed for other processors is the image that would have been written for them, and
+//! gives the same answers.
+
+#[path = "../../core/tests/common/mod.rs"]
+mod common;
+
+use common::{Aligned, SMALLEST, image_with, sections, sections_of_every_kind};
+use demask::decode::{Sampling, Score};
+use demask::image::{ImageError, ModelConfig, ModelImage};
+use demask::packed::{Format, Layout};
+use demask::{Engine, Limits, Model, Plan, Scalar, Serial};
+use demask_quant::{ImageBuffer, Quantization, repack, repack_unsealed};
+
+/// Sizes that are multiples of nothing, in both formats.
+fn written(layout: Layout) -> Aligned {
+    let config = ModelConfig {
+        vocab_size: 77,
+        model_dim: 45,
+        layers: 2,
+        heads: 3,
+        kv_heads: 1,
+        head_dim: 6,
+        ffn_dim: 70,
+        ..SMALLEST
+    };
+    let quantization = Quantization { layers: Format::Q4, embedding: Format::Q8, layout };
+    image_with(&sections(config), quantization, 11)
+}
+
+#[test]
+fn repacked_is_written_that_way() {
+    for from in Layout::ALL {
+        for to in Layout::ALL {
+            let mut image = ImageBuffer::copy_of(&written(from));
+            repack(image.bytes_mut(), to).unwrap();
+            assert_eq!(image.bytes(), &written(to)[..], "{from:?} {to:?}");
+        }
+    }
+}
+
+#[test]
+fn every_section_keeps_its_place_and_digest() {
+    let quantization = Quantization::uniform(Format::Q8);
+    let original = image_with(&sections_of_every_kind(), quantization, 2);
+    let mut image = ImageBuffer::copy_of(&original);
+    repack(image.bytes_mut(), Layout::Words).unwrap();
+    let repacked = ModelImage::parse(image.bytes()).unwrap();
+    assert_eq!(repacked.layout(), Layout::Words);
+    repack(image.bytes_mut(), Layout::Rows16).unwrap();
+    assert_eq!(image.bytes(), &original[..]);
+}
+
+#[test]
+fn damage_is_not_sealed() {
+    let mut image = ImageBuffer::copy_of(&written(Layout::Rows16));
+    let last = image.bytes().len() - 1;
+    image.bytes_mut()[last] ^= 1;
+    let before = image.clone();
+    assert!(matches!(repack(image.bytes_mut(), Layout::Dsp), Err(ImageError::Digest { .. })));
+    assert_eq!(image.bytes(), before.bytes());
+    // Without digests there is nothing to find.
+    let mut done = 0;
+    repack_unsealed(image.bytes_mut(), Layout::Dsp, &mut |bytes| done += bytes).unwrap();
+    assert_eq!(ModelImage::parse_unverified(image.bytes()).unwrap().layout(), Layout::Dsp);
+    assert!(done > 10_000 && done < image.bytes().len());
+    assert!(matches!(repack(&mut [0; 100], Layout::Dsp), Err(ImageError::NotAnImage)));
+}
+
+fn scores(image: &[u8]) -> Vec<Score> {
+    let image = ModelImage::parse(image).unwrap();
+    let limits = Limits { canvas: 13, tile: 5, layout: image.layout(), workers: 1 };
+    let plan = Plan::new(image.config(), &limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.bytes());
+    let (memory, _) = plan.carve(&mut memory).unwrap();
+    let mut engine = Engine::new(&image, memory, Scalar, Serial).unwrap();
+    let canvas: Vec<u32> = (0..13).map(|i| if i % 2 == 0 { 1 } else { i * 5 }).collect();
+    let wanted = [0, 2, 4, 6, 8, 10, 12];
+    let mut scores = vec![Score::default(); wanted.len()];
+    let sampling = Sampling { temperature: 0.5, seed: 4, step: 1 };
+    engine.score(&canvas, &wanted, &sampling, &mut scores).unwrap();
+    scores
+}
+
+#[test]
+fn every_layout_gives_the_same_scores() {
+    let expected = scores(&written(Layout::Rows16));
+    for layout in Layout::ALL {
+        assert_eq!(scores(&written(layout)), expected, "{layout:?}");
+    }
+}
