@@ -1,4 +1,5 @@
-//! Names the kernels that the target is sure to run, as `cfg(demask_kernels = "...")`.
+//! Names the kernels that the target is sure to run, as `cfg(demask_kernels = "...")`, and the layout
+//! that they read, for build scripts that pack images.
 //!
 //! On Cortex-M the compiler does not tell: `cfg(target_feature = "dsp")` and `"mve"` are never set on
 //! stable Rust. The target triple does, and where it leaves a choice (Armv8-M), a cargo feature.
@@ -10,10 +11,18 @@ fn main() {
     println!(
         "cargo::rustc-check-cfg=cfg(demask_kernels, values(\"thumb1\", \"thumb2\", \"dsp\", \"helium\"))"
     );
+    println!("cargo::rustc-check-cfg=cfg(demask_armv8m)");
     let target = env::var("TARGET").unwrap_or_default();
     let feature = |name| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
-    if let Some(kernels) = kernels(&target, feature("DSP"), feature("HELIUM")) {
+    let kernels = kernels(&target, feature("DSP"), feature("HELIUM"));
+    // Build scripts of crates that depend on this one see it as DEP_DEMASK_LAYOUT.
+    println!("cargo::metadata=layout={}", layout(kernels));
+    println!("cargo::rustc-env=DEMASK_LAYOUT={}", layout(kernels));
+    if let Some(kernels) = kernels {
         println!("cargo::rustc-cfg=demask_kernels=\"{kernels}\"");
+        if target.starts_with("thumbv8m") {
+            println!("cargo::rustc-cfg=demask_armv8m");
+        }
     }
 }
 
@@ -30,5 +39,14 @@ fn kernels(target: &str, dsp: bool, helium: bool) -> Option<&'static str> {
         "thumbv8m.main" if float_unit && dsp => Some("dsp"),
         "thumbv7em" | "thumbv8m.main" => Some("thumb2"),
         _ => None,
+    }
+}
+
+/// The name of the layout that the kernels read; `src/kernels/native.rs` makes sure of it.
+fn layout(kernels: Option<&str>) -> &'static str {
+    match kernels {
+        Some("dsp") => "dsp",
+        Some("helium") => "helium",
+        _ => "rows16",
     }
 }

@@ -1,5 +1,8 @@
-//! Names the model image for `include_bytes!`, and gives the linker the memory map of the machine.
+//! Packs the model image for the target, for `include_bytes!`, and gives the linker the memory map of
+//! the machine.
 
+use demask::packed::Layout;
+use demask_quant::{ImageBuffer, repack};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +27,28 @@ fn model_image() {
         return;
     };
     println!("cargo::rerun-if-changed={}", path.display());
-    println!("cargo::rustc-env=DEMASK_IMAGE_PATH={}", path.display());
+    match packed(&path) {
+        Ok(image) => {
+            let copy = out_folder().join("model.dmk");
+            fs::write(&copy, image.bytes()).expect("OUT_DIR can be written to");
+            println!("cargo::rustc-env=DEMASK_IMAGE_PATH={}", copy.display());
+        }
+        Err(problem) => println!("cargo::error={}: {problem}", path.display()),
+    }
+}
+
+/// The image as the kernels of the target read it, whatever it was packed for.
+fn packed(path: &Path) -> Result<ImageBuffer, Box<dyn std::error::Error>> {
+    // The build script of demask says this of the target; the script itself runs on the host.
+    let name = env::var("DEP_DEMASK_LAYOUT")?;
+    let layout = Layout::ALL.into_iter().find(|layout| layout.name() == name);
+    let mut image = ImageBuffer::copy_of(&fs::read(path)?);
+    repack(image.bytes_mut(), layout.ok_or("demask names an unknown layout")?)?;
+    Ok(image)
+}
+
+fn out_folder() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
 }
 
 /// Copies the machine's memory map to where the linker scripts of cortex-m-rt and riscv-rt look
@@ -40,7 +64,7 @@ fn memory_map() {
             return;
         }
     };
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = out_folder();
     fs::copy(map, out.join("memory.x")).expect("the memory map can be copied to OUT_DIR");
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg-bins=-Tlink.x");

@@ -66,25 +66,34 @@ emulate() {
 # Sets `count` to the options with which emulator $1 counts the instructions of program $2, where it
 # takes the plugin.
 choose_counter() {
-    local plugin=target/insncount.so mark
+    local plugin=target/insncount.so mark products
     count=()
     build_counter "$plugin" &&
         "$1" -M none -display none -serial none -monitor stdio -plugin "$plugin" \
             <<<quit >/dev/null 2>&1 || return 0
     mark=$(readelf -sW "$2" | awk '$8 == "demask_count" { print $2 }')
+    # Matrix products: functions of that name, and inner loops in assembly.
+    products=$(readelf -sW "$2" |
+        awk '$4 == "FUNC" && $8 ~ /6matmul|^demask_[a-z0-9]+_q[48]_/ { print $2, $3 }' | sort -u |
+        while read -r start bytes; do printf ',within=%d+%d' $((16#$start & ~1)) "$bytes"; done)
     # The lowest bit of a Thumb function's address is no part of it.
-    count=(-plugin "$plugin,out=$out/count,mark=$((16#$mark & ~1))")
+    count=(-plugin "$plugin,out=$out/count,mark=$((16#$mark & ~1))$products")
 }
 
-# Prints instructions per prompt and step from the counts in file $1: one before the first step of
-# each prompt, one after every step, the total. $2 is the program's output, with the steps.
+# Prints instructions per prompt, step and token, and the share of matrix products, from the counts
+# in file $1: one before the first step of each prompt, one after every step, the total. $2 is the
+# program's output, with the steps.
 report_count() {
-    awk 'NR == FNR { if ($1 == "steps:") steps[++prompts] = $2; next }
-         { mark[++marks] = $1 }
+    awk 'NR == FNR { if ($1 == "tokens:") tokens[prompts + 1] = split($2, ids, ",")
+                     if ($1 == "steps:") steps[++prompts] = $2
+                     next }
+         { mark[++marks] = $1; products[marks] = $2 }
          END {
              for (p = 1; p <= prompts; p++) {
-                 start = mark[at + 1]; at += steps[p] + 1; used = mark[at] - start
-                 printf "     prompt %d: %.0f instructions, %.0f per step\n", p, used, used / steps[p]
+                 start = at + 1; at += steps[p] + 1; used = mark[at] - mark[start]
+                 printf "     prompt %d: %.0f instructions, %.0f per step, %.0f per token", p, used, used / steps[p], used / tokens[p]
+                 if (products[at]) printf ", %.1f %% in matrix products", 100 * (products[at] - products[start]) / used
+                 print ""
              }
              printf "     before the first prompt: %.0f instructions; in all: %.0f\n", mark[1], mark[marks]
          }' "$2" "$1"

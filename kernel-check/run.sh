@@ -30,9 +30,9 @@ machines_table() {
     cat <<'END'
 m0        | m0        | thumbv6m-none-eabi           | -Ctarget-cpu=cortex-m0plus   | -      | qemu-system-arm -M mps2-an385 | scalar
 m3        | m3        | thumbv7m-none-eabi           | -Ctarget-cpu=cortex-m3       | -      | qemu-system-arm -M mps2-an385 | scalar
-m4f       | m4f       | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m4       | -      | qemu-system-arm -M mps2-an386 | scalar
-m7        | m7        | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m7       | -      | qemu-system-arm -M mps2-an500 | scalar
-m33       | m33       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m33      | dsp    | qemu-system-arm -M mps2-an505 | scalar
+m4f       | m4f       | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m4       | -      | qemu-system-arm -M mps2-an386 | scalar dsp
+m7        | m7        | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m7       | -      | qemu-system-arm -M mps2-an500 | scalar dsp
+m33       | m33       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m33      | dsp    | qemu-system-arm -M mps2-an505 | scalar dsp
 m55       | m55       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m55      | helium | qemu-system-arm -M mps3-an547 | scalar helium
 rv32      | rv32      | riscv32imac-unknown-none-elf | -Ctarget-cpu=generic-rv32    | -      | qemu-system-riscv32 -M virt   | scalar
 a64-max   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu max         | scalar

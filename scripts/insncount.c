@@ -1,7 +1,7 @@
 /* Counts every guest instruction that QEMU executes.
  *
  *   cc -O2 -shared -fPIC -o insncount.so insncount.c
- *   qemu-... -plugin ./insncount.so,out=FILE[,mark=ADDRESS]
+ *   qemu-... -plugin ./insncount.so,out=FILE[,mark=ADDRESS][,within=START+BYTES]...
  *
  * FILE gets one line for each of these:
  *
@@ -9,6 +9,8 @@
  *   - "region N": a region of the program ended that took N instructions;
  *   - "unpaired": a region began or ended twice;
  *   - "N", as the last line: the total.
+ *
+ * With `within`, a second number in the lines "N" tells how many of them lay in these functions.
  *
  * A region lies between two instructions that do nothing and that no compiler emits. They are not
  * counted themselves:
@@ -75,11 +77,29 @@ static bool in_region;
 static uint64_t mark = UINT64_MAX;
 static FILE *out;
 
+/* Some functions, and the instructions executed in them. */
+static struct range {
+    uint64_t start, bytes;
+} ranges[64];
+static size_t range_count;
+static uint64_t inside;
+
+static bool is_inside(uint64_t address)
+{
+    for (size_t i = 0; i < range_count; i++)
+        if (address - ranges[i].start < ranges[i].bytes)
+            return true;
+    return false;
+}
+
 static void write_count(unsigned cpu, void *unused)
 {
     (void)cpu;
     (void)unused;
-    fprintf(out, "%" PRIu64 "\n", total);
+    if (range_count)
+        fprintf(out, "%" PRIu64 " %" PRIu64 "\n", total, inside);
+    else
+        fprintf(out, "%" PRIu64 "\n", total);
 }
 
 static void begin_region(unsigned cpu, void *unused)
@@ -126,10 +146,27 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, at_marker, NO_REGISTERS, NULL);
             continue;
         }
-        if (qemu_plugin_insn_vaddr(insn) == mark)
+        uint64_t address = qemu_plugin_insn_vaddr(insn);
+        if (address == mark)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, write_count, NO_REGISTERS, NULL);
+        if (is_inside(address))
+            qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &inside, 1);
         qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &total, 1);
     }
+}
+
+/* Reads START+BYTES. */
+static bool add_range(const char *text)
+{
+    char *end;
+    if (range_count == sizeof ranges / sizeof *ranges)
+        return false;
+    struct range *range = &ranges[range_count++];
+    range->start = strtoull(text, &end, 0);
+    if (*end != '+')
+        return false;
+    range->bytes = strtoull(end + 1, &end, 0);
+    return !*end;
 }
 
 static void finished(plugin_id id, void *unused)
@@ -150,10 +187,12 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id,
             out = fopen(argv[i] + 4, "w");
         else if (!strncmp(argv[i], "mark=", 5))
             mark = strtoull(argv[i] + 5, NULL, 0);
+        else if (!strncmp(argv[i], "within=", 7) && add_range(argv[i] + 7))
+            continue;
         else
             out = NULL;
         if (!out) {
-            fprintf(stderr, "insncount: the options are out=FILE,mark=ADDRESS\n");
+            fprintf(stderr, "insncount: the options are out=FILE,mark=ADDRESS,within=START+BYTES\n");
             return 1;
         }
     }

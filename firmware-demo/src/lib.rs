@@ -16,12 +16,13 @@ pub use print::Console;
 
 use demask::decode::Threshold;
 use demask::image::{ModelImage, PromptFormat};
+use demask::kernels::{NATIVE, Native};
 use demask::text::{Specials, Tokenizer, Utf8Stream};
-use demask::{Engine, Kernels, Limits, Method, Model, Options, Plan, Progress, Scalar, Serial, Session};
+use demask::{Engine, Kernels, Limits, Method, Model, Options, Plan, Progress, Serial, Session};
 use problem::Problem;
 
 /// What the demo asks of the engine: prompt and answer of up to 96 tokens, on one core.
-pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, layout: Scalar::LAYOUT, workers: 1 };
+pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, layout: Native::LAYOUT, workers: 1 };
 
 /// In the form the model was trained on: lower case, no punctuation. The leading space is dropped
 /// if the model does not ask for it.
@@ -98,7 +99,7 @@ fn decode_all<B: Board>(
     let image = ModelImage::parse(image)?;
     let tokenizer = image.tokenizer().ok_or(Problem("the image has no tokenizer"))?;
     let (for_engine, for_session) = plan.carve(memory)?;
-    let engine = Engine::new(&image, for_engine, Scalar, Serial)?;
+    let engine = Engine::new(&image, for_engine, NATIVE, Serial)?;
     let mut session = Session::new(engine, for_session, Method::with_policy(POLICY));
     for prompt in PROMPTS {
         let mut canvas = [0; LIMITS.canvas];

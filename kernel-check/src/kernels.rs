@@ -13,8 +13,8 @@ pub(crate) trait Visitor {
 #[cfg(not(feature = "prove-check-can-fail"))]
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.visit(Some(demask::Scalar));
-    #[cfg(machine = "m55")]
-    visitor.visit(Some(demask::kernels::arm::Helium::new()));
+    #[cfg(any(machine = "m4f", machine = "m7", machine = "m33", machine = "m55"))]
+    visitor.visit(Some(demask::kernels::NATIVE));
 }
 
 /// Shows a kernel that must fail.

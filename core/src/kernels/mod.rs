@@ -10,6 +10,7 @@ pub mod arm;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
+mod native;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
@@ -19,6 +20,7 @@ use crate::packed::{Layout, PackedMatrix};
 use scalar::NotFinite;
 
 pub use activations::{Activations, ActivationsMut};
+pub use native::{NATIVE, Native};
 pub use scalar::Scalar;
 
 /// The inner loops of the engine for one instruction set.

@@ -183,8 +183,8 @@ pub fn attention_values(
     (out, stride): (&mut [f32], usize),
 ) {
     let (visible, stride) = (visible.max(1), stride.max(1));
-    let tiles = weights.chunks(VALUE_ROWS * visible).zip(inverse_sums.chunks(VALUE_ROWS));
-    for ((weights, inverse_sums), out) in tiles.zip(out.chunks_mut(VALUE_ROWS * stride)) {
+    let tiles = weights.chunks((VALUE_ROWS * visible).max(1)).zip(inverse_sums.chunks(VALUE_ROWS));
+    for ((weights, inverse_sums), out) in tiles.zip(out.chunks_mut((VALUE_ROWS * stride).max(1))) {
         for first in (0..kv.dim()).step_by(VALUE_LANES) {
             let width = VALUE_LANES.min(kv.dim() - first);
             let sums = match inverse_sums.len() {

@@ -4,8 +4,12 @@
 //! their tokens needs no promise.
 #![allow(unsafe_code)]
 
+#[cfg(demask_kernels = "dsp")]
+mod dsp;
 #[cfg(demask_kernels = "helium")]
 mod helium;
 
+#[cfg(demask_kernels = "dsp")]
+pub use dsp::Dsp;
 #[cfg(demask_kernels = "helium")]
 pub use helium::Helium;
