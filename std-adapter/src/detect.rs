@@ -16,6 +16,8 @@
 //! ```
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+use demask::kernels::aarch64::{DotProd, I8mm, Neon};
 #[cfg(target_arch = "x86_64")]
 use demask::kernels::x86_64::{Avx2, Avx512Vnni};
 use demask::{Kernels, Scalar};
@@ -35,11 +37,25 @@ pub enum Choice {
     Avx2,
     /// x86-64 with AVX-512 and its byte products.
     Avx512Vnni,
+    /// Any 64-bit Arm processor.
+    Neon,
+    /// 64-bit Arm with dot products.
+    DotProd,
+    /// 64-bit Arm with dot and matrix products of bytes.
+    I8mm,
 }
 
 impl Choice {
     /// Every choice, in the order of a help text.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Scalar, Self::Avx2, Self::Avx512Vnni];
+    pub const ALL: [Self; 7] = [
+        Self::Auto,
+        Self::Scalar,
+        Self::Avx2,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::DotProd,
+        Self::I8mm,
+    ];
 
     /// Name as the command line spells it.
     #[must_use]
@@ -49,6 +65,9 @@ impl Choice {
             Self::Scalar => Scalar::NAME,
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::DotProd => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 }
@@ -115,10 +134,28 @@ pub fn with_kernels<C: WithKernels>(choice: Choice, code: C) -> Result<C::Output
         Choice::Scalar => {}
         Choice::Avx2 => return avx2().map(|kernels| code.run(kernels)),
         Choice::Avx512Vnni => return avx512_vnni().map(|kernels| code.run(kernels)),
+        _ => return Err(other_build(choice)),
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    match choice {
+        Choice::Auto => {
+            if let Ok(kernels) = i8mm() {
+                return Ok(code.run(kernels));
+            }
+            if let Ok(kernels) = dot_prod() {
+                return Ok(code.run(kernels));
+            }
+            return Ok(code.run(Neon::new()));
+        }
+        Choice::Scalar => {}
+        Choice::Neon => return Ok(code.run(Neon::new())),
+        Choice::DotProd => return dot_prod().map(|kernels| code.run(kernels)),
+        Choice::I8mm => return i8mm().map(|kernels| code.run(kernels)),
+        _ => return Err(other_build(choice)),
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     if !matches!(choice, Choice::Auto | Choice::Scalar) {
-        return Err(missing(choice, &[("an x86-64 build", false)]));
+        return Err(other_build(choice));
     }
     Ok(code.run(Scalar))
 }
@@ -131,7 +168,14 @@ pub fn available() -> Vec<Choice> {
         type Output = ();
         fn run<K: Kernels + 'static>(self, _: K) {}
     }
-    let concrete = [Choice::Avx512Vnni, Choice::Avx2, Choice::Scalar];
+    let concrete = [
+        Choice::Avx512Vnni,
+        Choice::Avx2,
+        Choice::I8mm,
+        Choice::DotProd,
+        Choice::Neon,
+        Choice::Scalar,
+    ];
     concrete.into_iter().filter(|&choice| with_kernels(choice, Nothing).is_ok()).collect()
 }
 
@@ -170,6 +214,46 @@ pub fn avx512_vnni() -> Result<Avx512Vnni, DetectError> {
     Ok(unsafe { Avx512Vnni::new_unchecked() })
 }
 
+/// Kernels with dot products.
+///
+/// # Errors
+/// [`DetectError::Missing`].
+#[cfg(target_arch = "aarch64")]
+pub fn dot_prod() -> Result<DotProd, DetectError> {
+    let features = [("dotprod", std::arch::is_aarch64_feature_detected!("dotprod"))];
+    if features.iter().any(|(_, present)| !present) {
+        return Err(missing(Choice::DotProd, &features));
+    }
+    // SAFETY: it is there, and detection includes the operating system's support.
+    Ok(unsafe { DotProd::new_unchecked() })
+}
+
+/// Kernels with dot and matrix products.
+///
+/// # Errors
+/// [`DetectError::Missing`].
+#[cfg(target_arch = "aarch64")]
+pub fn i8mm() -> Result<I8mm, DetectError> {
+    let features = [
+        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+    ];
+    if features.iter().any(|(_, present)| !present) {
+        return Err(missing(Choice::I8mm, &features));
+    }
+    // SAFETY: both are there, and detection includes the operating system's support.
+    Ok(unsafe { I8mm::new_unchecked() })
+}
+
+/// Kernels that this build does not have.
+fn other_build(choice: Choice) -> DetectError {
+    let build = match choice {
+        Choice::Neon | Choice::DotProd | Choice::I8mm => "a build for 64-bit Arm",
+        _ => "an x86-64 build",
+    };
+    missing(choice, &[(build, false)])
+}
+
 fn missing(choice: Choice, features: &[(&str, bool)]) -> DetectError {
     let missing: Vec<_> =
         features.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
@@ -185,7 +269,7 @@ mod tests {
         for choice in Choice::ALL {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
-        let error = Choice::from_str("neon").unwrap_err().to_string();
+        let error = Choice::from_str("abacus").unwrap_err().to_string();
         assert!(error.contains("auto, scalar, avx2, avx512-vnni"), "{error}");
     }
 

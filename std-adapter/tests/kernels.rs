@@ -25,6 +25,24 @@ fn avx512_vnni() {
     if_available(detect::avx512_vnni().ok(), check);
 }
 
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn neon() {
+    check(demask::kernels::aarch64::Neon::new());
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn dotprod() {
+    if_available(detect::dot_prod().ok(), check);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn i8mm() {
+    if_available(detect::i8mm().ok(), check);
+}
+
 /// The bundled model's scores of a half-masked canvas.
 fn scores(kernels: Choice) -> Vec<Score> {
     let model = LoadedModel::bundled(false).unwrap();

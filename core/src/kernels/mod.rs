@@ -4,6 +4,8 @@
 //! of processors; each implementation is a zero-sized token whose existence proves that the
 //! processor has the instructions.
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub mod aarch64;
 mod activations;
 #[cfg(target_arch = "arm")]
 pub mod arm;

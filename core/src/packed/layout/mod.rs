@@ -114,11 +114,12 @@ impl Layout {
     /// ```
     #[must_use]
     pub const fn activation_words(self, rows: usize, groups: usize) -> Option<usize> {
-        // 32 bytes of values make 8 words; a scale, and a sum or start value, one each.
+        // 32 bytes of values make 8 words; a scale, and a sum, start value or second copy of the
+        // scale, one each.
         let (rows, words) = match self {
-            Self::Rows16 | Self::Rows4 | Self::Rows4x8 => (Some(rows), 10),
+            Self::Rows16 | Self::Rows4x8 => (Some(rows), 10),
             // Signed weights and sums of signed products need no start value.
-            Self::Helium => (Some(rows), 9),
+            Self::Rows4 | Self::Helium => (Some(rows), 9),
             // Values are widened to 16 bits.
             Self::Dsp => (Some(rows), 17),
             // Two rows share each word.

@@ -1,0 +1,372 @@
+//! Advanced SIMD with matrix products of bytes: two outputs by two rows at a time.
+
+use super::quantize::quantize_row;
+use super::rows;
+use super::tiles::{Family, InnerLoop, TILE, Work, matmul};
+use crate::kernels::scalar::NotFinite;
+use crate::kernels::{Activations, ActivationsMut, Kernels};
+use crate::packed::{Layout, PackedMatrix, WeightFormat};
+use core::arch::asm;
+
+/// Kernels for processors with `SMMLA` (`FEAT_I8MM`) and `SDOT`, such as Cortex-A510 and X2,
+/// Neoverse V1 and Apple's M2.
+#[derive(Debug, Clone, Copy)]
+pub struct I8mm(());
+
+impl I8mm {
+    /// The build target has the instructions.
+    #[cfg(all(target_feature = "i8mm", target_feature = "dotprod"))]
+    #[must_use]
+    #[allow(clippy::new_without_default)] // its existence depends on the target
+    pub const fn new() -> Self {
+        Self(())
+    }
+
+    /// The proof that the processor has `FEAT_I8MM` and `FEAT_DotProd`.
+    ///
+    /// # Safety
+    /// It must have them.
+    #[must_use]
+    pub const unsafe fn new_unchecked() -> Self {
+        Self(())
+    }
+}
+
+impl Kernels for I8mm {
+    const NAME: &'static str = "i8mm";
+    const LAYOUT: Layout = Cells::LAYOUT;
+
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite> {
+        // SAFETY: every such processor has Advanced SIMD.
+        unsafe { quantize_row::<Cells>(x, row, into) }
+    }
+
+    fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
+        // SAFETY: who made the token vouched for the instructions.
+        unsafe { matmul::<Cells>(weights, activations, out) };
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "dotprod,i8mm")]
+        fn vectorized<R>(code: impl FnOnce() -> R) -> R {
+            code()
+        }
+        // SAFETY: who made the token vouched for the instructions.
+        unsafe { vectorized(code) }
+    }
+    #[inline(always)]
+    fn dot(self, a: &[i8], b: &[i8]) -> i32 {
+        // SAFETY: who made the token vouched for the instructions.
+        unsafe { rows::dot_with_sdot(a, b) }
+    }
+
+    #[inline(always)]
+    fn exponentiate(self, scores: &mut [f32]) -> f32 {
+        // SAFETY: every such processor has Advanced SIMD.
+        unsafe { rows::exponentiate(scores) }
+    }
+}
+
+/// Cells in [`Layout::Rows4x8`].
+struct Cells;
+
+// SAFETY: `pairs` and `one` read the cells, scales and values of `Work`, and write its outputs.
+unsafe impl Family for Cells {
+    const LAYOUT: Layout = Layout::Rows4x8;
+    const PAIRED: bool = true;
+
+    #[inline(always)]
+    fn inner_loop(format: WeightFormat, rows: usize) -> Option<InnerLoop> {
+        let loops = match format {
+            WeightFormat::Q4 => const { &inner_loops::<0>() },
+            WeightFormat::Q8 => const { &inner_loops::<1>() },
+        };
+        loops.get(rows / 2).copied()
+    }
+}
+
+/// The inner loops for 1 row and for 1 to 6 pairs of rows.
+const fn inner_loops<const Q8: u8>() -> [InnerLoop; TILE / 2 + 1] {
+    [
+        one::<Q8>,
+        pairs::<Q8, 1>,
+        pairs::<Q8, 2>,
+        pairs::<Q8, 3>,
+        pairs::<Q8, 4>,
+        pairs::<Q8, 5>,
+        pairs::<Q8, 6>,
+    ]
+}
+
+// Registers: v0-v7 the weights of a cell, v8-v11 activations, v12-v13 the integer sums in hand,
+// v14-v15 the scales of the weights, v16-v27 the sums of the outputs, v28-v30 the scales of the
+// activations, v31 a mask.
+//
+// 4-bit weights are 16 times too large, which costs one instruction per vector instead of three for
+// two; the conversion to float divides by 16, exactly.
+macro_rules! macros {
+    () => {
+        r#"
+        .arch_extension dotprod
+        .arch_extension i8mm
+
+        // Behind the scales. 4-bit outputs 0 and 1 are in v0, v1, v4, v5, outputs 2 and 3 in v2, v3,
+        // v6, v7; 8-bit ones in v0-v3 and v4-v7.
+        .macro LOAD_WEIGHTS from
+        ld1 {{v0.16b-v3.16b}}, [\from], #64
+        .if {q8}
+        ld1 {{v4.16b-v7.16b}}, [\from], #64
+        .else
+        and v4.16b, v0.16b, v31.16b
+        and v5.16b, v1.16b, v31.16b
+        and v6.16b, v2.16b, v31.16b
+        and v7.16b, v3.16b, v31.16b
+        shl v0.16b, v0.16b, #4
+        shl v1.16b, v1.16b, #4
+        shl v2.16b, v2.16b, #4
+        shl v3.16b, v3.16b, #4
+        .endif
+        .endm
+
+        // v12 and v13 = the cell by the activations in v8-v11
+        .macro MULTIPLY instruction
+        movi v12.2d, #0
+        movi v13.2d, #0
+        .if {q8}
+        \instruction v12.4s, v8.16b, v0.16b
+        \instruction v13.4s, v8.16b, v4.16b
+        \instruction v12.4s, v9.16b, v1.16b
+        \instruction v13.4s, v9.16b, v5.16b
+        \instruction v12.4s, v10.16b, v2.16b
+        \instruction v13.4s, v10.16b, v6.16b
+        \instruction v12.4s, v11.16b, v3.16b
+        \instruction v13.4s, v11.16b, v7.16b
+        .else
+        \instruction v12.4s, v8.16b, v0.16b
+        \instruction v13.4s, v8.16b, v2.16b
+        \instruction v12.4s, v9.16b, v1.16b
+        \instruction v13.4s, v9.16b, v3.16b
+        \instruction v12.4s, v10.16b, v4.16b
+        \instruction v13.4s, v10.16b, v6.16b
+        \instruction v12.4s, v11.16b, v5.16b
+        \instruction v13.4s, v11.16b, v7.16b
+        .endif
+        .endm
+
+        .macro CONVERT sum
+        .if {q8}
+        scvtf v\sum\().4s, v\sum\().4s
+        .else
+        scvtf v\sum\().4s, v\sum\().4s, #4
+        .endif
+        .endm
+        "#
+    };
+}
+
+/// The assembler keeps macros from one block to the next.
+macro_rules! purge {
+    () => {
+        r#"
+        .purgem LOAD_WEIGHTS
+        .purgem MULTIPLY
+        .purgem CONVERT
+        "#
+    };
+}
+
+/// One to six pairs of rows by blocks of 4 outputs.
+///
+/// # Safety
+/// As for [`InnerLoop`].
+unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
+    // SAFETY: reads the cells of `blocks` blocks, the tile's scales and values once for each, and
+    // writes 4 outputs per block and row.
+    unsafe {
+        asm!(
+            macros!(),
+            r#"
+            // A pair of rows, if it is there: v\a are outputs 0 and 1 of the first and the second
+            // row, v\b outputs 2 and 3.
+            .macro PAIR a b scales
+            .if \a < 16 + 2 * {pairs}
+            ld1 {{v8.16b-v11.16b}}, [{x}], #64
+            MULTIPLY smmla
+            fmul v8.4s, v14.4s, v\scales\().4s
+            fmul v9.4s, v15.4s, v\scales\().4s
+            CONVERT 12
+            CONVERT 13
+            fmul v12.4s, v8.4s, v12.4s
+            fmul v13.4s, v9.4s, v13.4s
+            fadd v\a\().4s, v\a\().4s, v12.4s
+            fadd v\b\().4s, v\b\().4s, v13.4s
+            .endif
+            .endm
+
+            // The scales of `count` more pairs, at most three.
+            .macro SCALES count
+            .if \count > 2
+            ld1 {{v28.4s-v30.4s}}, [{s}], #48
+            .elseif \count == 2
+            ld1 {{v28.4s-v29.4s}}, [{s}], #32
+            .elseif \count == 1
+            ld1 {{v28.4s}}, [{s}], #16
+            .endif
+            .endm
+
+            .macro STORE a b
+            .if \a < 16 + 2 * {pairs}
+            zip1 v12.2d, v\a\().2d, v\b\().2d
+            zip2 v13.2d, v\a\().2d, v\b\().2d
+            st1 {{v12.4s}}, [{s}], {row_bytes}
+            st1 {{v13.4s}}, [{s}], {row_bytes}
+            .endif
+            .endm
+
+            movi v31.16b, #0xf0
+            2:
+            mov {s}, {scales}
+            mov {x}, {values}
+            mov {g}, {groups}
+            .irp r, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
+            .if \r < 16 + 2 * {pairs}
+            movi v\r\().2d, #0
+            .endif
+            .endr
+            3:
+            // Outputs 0 and 1 to v14, 2 and 3 to v15, each pair twice.
+            ld2r {{v14.2s, v15.2s}}, [{w}], #8
+            fcvtl v14.4s, v14.4h
+            fcvtl v15.4s, v15.4h
+            LOAD_WEIGHTS {w}
+            SCALES {pairs}
+            PAIR 16, 17, 28
+            PAIR 18, 19, 29
+            PAIR 20, 21, 30
+            SCALES ({pairs}-3)
+            PAIR 22, 23, 28
+            PAIR 24, 25, 29
+            PAIR 26, 27, 30
+            subs {g}, {g}, #1
+            b.ne 3b
+            mov {s}, {out}
+            STORE 16, 17
+            STORE 18, 19
+            STORE 20, 21
+            STORE 22, 23
+            STORE 24, 25
+            STORE 26, 27
+            add {out}, {out}, #16
+            subs {blocks}, {blocks}, #1
+            b.ne 2b
+            .purgem PAIR
+            .purgem SCALES
+            .purgem STORE
+            "#,
+            purge!(),
+            q8 = const Q8,
+            pairs = const PAIRS,
+            w = inout(reg) work.weights => _,
+            scales = in(reg) work.scales,
+            values = in(reg) work.values,
+            out = inout(reg) work.out => _,
+            blocks = inout(reg) work.blocks => _,
+            groups = in(reg) work.groups,
+            row_bytes = in(reg) work.row_bytes,
+            s = out(reg) _,
+            x = out(reg) _,
+            g = out(reg) _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack),
+        );
+    }
+}
+
+/// One row by blocks of 16 outputs. Half of every `SMMLA` would be idle: a dot product of the same
+/// registers leaves two sums per output, and half of the float operations.
+///
+/// # Safety
+/// As for [`InnerLoop`].
+unsafe fn one<const Q8: u8>(work: &Work) {
+    // SAFETY: reads the cells of `blocks` blocks, the row's scales and values once for each, and
+    // writes 16 outputs per block.
+    unsafe {
+        asm!(
+            macros!(),
+            r#"
+            // Four outputs, their cell from w.
+            .macro OUTPUTS w out
+            ld1 {{v14.4h}}, [\w], #8
+            fcvtl v14.4s, v14.4h
+            LOAD_WEIGHTS \w
+            MULTIPLY sdot
+            addp v12.4s, v12.4s, v13.4s
+            fmul v14.4s, v14.4s, v28.s[0]
+            CONVERT 12
+            fmul v12.4s, v14.4s, v12.4s
+            fadd v\out\().4s, v\out\().4s, v12.4s
+            .endm
+
+            movi v31.16b, #0xf0
+            2:
+            add {w1}, {w}, {cells_bytes}
+            add {w2}, {w1}, {cells_bytes}
+            add {w3}, {w2}, {cells_bytes}
+            mov {s}, {scales}
+            mov {x}, {values}
+            mov {g}, {groups}
+            movi v16.2d, #0
+            movi v17.2d, #0
+            movi v18.2d, #0
+            movi v19.2d, #0
+            3:
+            ld1 {{v28.2s}}, [{s}], #8
+            ld4r {{v8.2d-v11.2d}}, [{x}], #32
+            OUTPUTS {w}, 16
+            OUTPUTS {w1}, 17
+            OUTPUTS {w2}, 18
+            OUTPUTS {w3}, 19
+            subs {g}, {g}, #1
+            b.ne 3b
+            st1 {{v16.4s-v19.4s}}, [{out}], #64
+            mov {w}, {w3}
+            subs {blocks}, {blocks}, #1
+            b.ne 2b
+            .purgem OUTPUTS
+            "#,
+            purge!(),
+            q8 = const Q8,
+            w = inout(reg) work.weights => _,
+            cells_bytes = in(reg) work.cells_bytes,
+            scales = in(reg) work.scales,
+            values = in(reg) work.values,
+            out = inout(reg) work.out => _,
+            blocks = inout(reg) work.blocks => _,
+            groups = in(reg) work.groups,
+            w1 = out(reg) _, w2 = out(reg) _, w3 = out(reg) _,
+            s = out(reg) _,
+            x = out(reg) _,
+            g = out(reg) _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v28") _, out("v31") _,
+            options(nostack),
+        );
+    }
+}
