@@ -9,9 +9,9 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(demask_kernels, values(\"thumb1\", \"thumb2\", \"dsp\", \"helium\"))"
+        "cargo::rustc-check-cfg=cfg(demask_kernels, values(\"thumb1\", \"thumb2\", \"dsp\", \"helium\", \"integer\", \"neon\"))"
     );
-    println!("cargo::rustc-check-cfg=cfg(demask_armv8m)");
+    println!("cargo::rustc-check-cfg=cfg(demask_native, demask_armv8m)");
     let target = env::var("TARGET").unwrap_or_default();
     let feature = |name| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
     let kernels = kernels(&target, feature("DSP"), feature("HELIUM"));
@@ -20,13 +20,14 @@ fn main() {
     println!("cargo::rustc-env=DEMASK_LAYOUT={}", layout(kernels));
     if let Some(kernels) = kernels {
         println!("cargo::rustc-cfg=demask_kernels=\"{kernels}\"");
+        println!("cargo::rustc-cfg=demask_native");
         if target.starts_with("thumbv8m") {
             println!("cargo::rustc-cfg=demask_armv8m");
         }
     }
 }
 
-/// The kernels for a Cortex-M target.
+/// The kernels for a target.
 fn kernels(target: &str, dsp: bool, helium: bool) -> Option<&'static str> {
     let (arch, rest) = target.split_once('-')?;
     let float_unit = rest.ends_with("eabihf");
@@ -38,6 +39,8 @@ fn kernels(target: &str, dsp: bool, helium: bool) -> Option<&'static str> {
         "thumbv8m.main" if float_unit && helium => Some("helium"),
         "thumbv8m.main" if float_unit && dsp => Some("dsp"),
         "thumbv7em" | "thumbv8m.main" => Some("thumb2"),
+        "riscv32i" | "riscv32im" | "riscv32imc" | "riscv32imac" => Some("integer"),
+        "aarch64" => Some("neon"),
         _ => None,
     }
 }
@@ -47,6 +50,8 @@ fn layout(kernels: Option<&str>) -> &'static str {
     match kernels {
         Some("dsp") => "dsp",
         Some("helium") => "helium",
+        Some("thumb1" | "thumb2" | "integer") => "words",
+        Some("neon") => "rows4",
         _ => "rows16",
     }
 }

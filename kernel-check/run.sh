@@ -28,16 +28,16 @@ mkdir -p "$out"
 # feature (- for none), emulator with options, and the kernels that must have run. None may be left out silently.
 machines_table() {
     cat <<'END'
-m0        | m0        | thumbv6m-none-eabi           | -Ctarget-cpu=cortex-m0plus   | -      | qemu-system-arm -M mps2-an385 | scalar
-m3        | m3        | thumbv7m-none-eabi           | -Ctarget-cpu=cortex-m3       | -      | qemu-system-arm -M mps2-an385 | scalar
+m0        | m0        | thumbv6m-none-eabi           | -Ctarget-cpu=cortex-m0plus   | -      | qemu-system-arm -M mps2-an385 | scalar integer
+m3        | m3        | thumbv7m-none-eabi           | -Ctarget-cpu=cortex-m3       | -      | qemu-system-arm -M mps2-an385 | scalar integer
 m4f       | m4f       | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m4       | -      | qemu-system-arm -M mps2-an386 | scalar dsp
 m7        | m7        | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m7       | -      | qemu-system-arm -M mps2-an500 | scalar dsp
 m33       | m33       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m33      | dsp    | qemu-system-arm -M mps2-an505 | scalar dsp
 m55       | m55       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m55      | helium | qemu-system-arm -M mps3-an547 | scalar helium
-rv32      | rv32      | riscv32imac-unknown-none-elf | -Ctarget-cpu=generic-rv32    | -      | qemu-system-riscv32 -M virt   | scalar
-a64-max   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu max         | scalar
-a64-a76   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a76  | scalar
-a64-a53   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a53  | scalar
+rv32      | rv32      | riscv32imac-unknown-none-elf | -Ctarget-cpu=generic-rv32    | -      | qemu-system-riscv32 -M virt   | scalar integer
+a64-max   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu max         | scalar neon dotprod i8mm
+a64-a76   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a76  | scalar neon dotprod
+a64-a53   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a53  | scalar neon
 wasm      | wasm      | wasm32-unknown-unknown       | -Ctarget-cpu=generic         | -      | node                          | scalar
 wasm-simd | wasm-simd | wasm32-unknown-unknown       | -Ctarget-feature=+simd128    | -      | node                          | scalar
 END

@@ -13,8 +13,21 @@ pub(crate) trait Visitor {
 #[cfg(not(feature = "prove-check-can-fail"))]
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.visit(Some(demask::Scalar));
-    #[cfg(any(machine = "m4f", machine = "m7", machine = "m33", machine = "m55"))]
+    // What firmware gets.
+    #[cfg(any(board = "cortex_m", board = "riscv"))]
     visitor.visit(Some(demask::kernels::NATIVE));
+    #[cfg(target_arch = "aarch64")]
+    {
+        use crate::board;
+        use demask::kernels::aarch64::{DotProd, I8mm, Neon};
+        visitor.visit(Some(Neon::new()));
+        let dot_product = board::has_dot_product();
+        // SAFETY: the operating system says that the processor has the instructions.
+        visitor.visit(dot_product.then(|| unsafe { DotProd::new_unchecked() }));
+        let i8mm = board::has_i8mm() && dot_product;
+        // SAFETY: as above.
+        visitor.visit(i8mm.then(|| unsafe { I8mm::new_unchecked() }));
+    }
 }
 
 /// Shows a kernel that must fail.

@@ -99,6 +99,9 @@ fn row_results<K: Kernels>(kernels: K, x: &[f32], weight: &[f32], q: &[i8], r: &
     for (a, b) in [(q, r), (r, r), (q, q)] {
         results.push(kernels.dot(a, b) as f32);
     }
+    let mut gates = x.to_vec();
+    kernels.swiglu(&mut gates, weight);
+    results.extend(gates);
     // Attention has at least one score; a few are far below the largest.
     if !x.is_empty() {
         for stretch in [0.0, 1.0, 1e9] {

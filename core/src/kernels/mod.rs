@@ -12,6 +12,7 @@ pub mod arm;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
+pub mod integer;
 mod native;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -113,6 +114,12 @@ pub trait Kernels: Copy + Send + Sync {
         out: (&mut [f32], usize),
     ) {
         scalar::attention_values(weights, inverse_sums, kv, visible, out);
+    }
+
+    /// `gate = silu(gate) * up`. Called inside [`vectorize`](Kernels::vectorize).
+    #[inline(always)]
+    fn swiglu(self, gate: &mut [f32], up: &[f32]) {
+        scalar::swiglu(gate, up);
     }
 
     /// [`scalar::rms_norm`]. Called inside [`vectorize`](Kernels::vectorize).

@@ -23,7 +23,19 @@ mod family {
     pub(super) const NATIVE: Native = Native::new();
 }
 
-#[cfg(not(any(demask_kernels = "dsp", demask_kernels = "helium")))]
+#[cfg(any(demask_kernels = "thumb1", demask_kernels = "thumb2", demask_kernels = "integer"))]
+mod family {
+    pub(super) type Native = crate::kernels::integer::Integer;
+    pub(super) const NATIVE: Native = Native::new();
+}
+
+#[cfg(demask_kernels = "neon")]
+mod family {
+    pub(super) type Native = crate::kernels::aarch64::Neon;
+    pub(super) const NATIVE: Native = Native::new();
+}
+
+#[cfg(not(demask_native))]
 mod family {
     pub(super) type Native = crate::kernels::Scalar;
     pub(super) const NATIVE: Native = crate::kernels::Scalar;

@@ -2,7 +2,7 @@
 
 use super::{Activations, ActivationsMut, Kernels};
 use crate::cache::KvHead;
-use crate::math::{exp, finite_max_abs, max, round_ties_even, sqrt, sum_by};
+use crate::math::{exp, finite_max_abs, max, round_ties_even, silu, sqrt, sum_by};
 use crate::packed::{BLOCK_ROWS, Block, GROUP, Layout, PackedMatrix};
 use crate::pieces::pieces;
 
@@ -252,6 +252,14 @@ fn value_sums(
         }
     }
     sums
+}
+
+/// `gate = silu(gate) * up`, both operations of silu's definition rounded ([`silu`]).
+#[inline(always)]
+pub fn swiglu(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = silu(*gate) * up;
+    }
 }
 
 /// RMSNorm (Zhang and Sennrich 2019) of one row: `x / sqrt(mean(x^2) + eps) * weight`.

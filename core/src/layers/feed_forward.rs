@@ -4,7 +4,6 @@ use super::norm::NormInput;
 use super::weights::LayerWeights;
 use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
-use crate::math::silu;
 use crate::memory::Scratch;
 
 /// Leaves the output `[input.rows, model_dim]` in `scratch.b`.
@@ -27,11 +26,7 @@ pub(crate) fn feed_forward<K: Kernels>(
     let gates = a.chunks_exact_mut(hidden.max(1)).take(rows);
     // Row by row: what the gate leaves is quantized while it is in the cache.
     for (row, (gate, up)) in gates.zip(b.chunks_exact(hidden.max(1))).enumerate() {
-        kernels.vectorize(|| {
-            for (gate, up) in gate.iter_mut().zip(up) {
-                *gate = silu(*gate) * up;
-            }
-        });
+        kernels.vectorize(|| kernels.swiglu(gate, up));
         x.quantize_row(kernels, row, gate)?;
     }
     x.multiply(kernels, &weights.down, b);

@@ -116,16 +116,15 @@ impl Layout {
     pub const fn activation_words(self, rows: usize, groups: usize) -> Option<usize> {
         // 32 bytes of values make 8 words; a scale, and a sum, start value or second copy of the
         // scale, one each.
-        let (rows, words) = match self {
-            Self::Rows16 | Self::Rows4x8 => (Some(rows), 10),
+        let words = match self {
+            Self::Rows16 | Self::Rows4x8 => 10,
             // Signed weights and sums of signed products need no start value.
-            Self::Rows4 | Self::Helium => (Some(rows), 9),
+            Self::Rows4 | Self::Helium => 9,
             // Values are widened to 16 bits.
-            Self::Dsp => (Some(rows), 17),
-            // Two rows share each word.
-            Self::Words => (rows.checked_next_multiple_of(2), 19),
+            Self::Dsp => 17,
+            // The same, and the scale is in two parts.
+            Self::Words => 19,
         };
-        let Some(rows) = rows else { return None };
         match rows.checked_mul(groups) {
             Some(cells) => cells.checked_mul(words),
             None => None,
