@@ -16,10 +16,13 @@
 //! ```
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 #[cfg(target_arch = "aarch64")]
 use demask::kernels::aarch64::{DotProd, I8mm, Neon};
 #[cfg(target_arch = "x86_64")]
-use demask::kernels::x86_64::{Avx2, Avx512Vnni};
+use demask::kernels::x86_64::{Amx, Avx2, Avx512Vnni, AvxVnni};
 use demask::{Kernels, Scalar};
 use std::fmt;
 use std::str::FromStr;
@@ -35,8 +38,12 @@ pub enum Choice {
     Scalar,
     /// x86-64 with AVX2.
     Avx2,
+    /// x86-64 with AVX2 and the byte products of AVX-VNNI.
+    AvxVnni,
     /// x86-64 with AVX-512 and its byte products.
     Avx512Vnni,
+    /// x86-64 with AVX-512 and the tile unit for bytes.
+    Amx,
     /// Any 64-bit Arm processor.
     Neon,
     /// 64-bit Arm with dot products.
@@ -47,14 +54,28 @@ pub enum Choice {
 
 impl Choice {
     /// Every choice, in the order of a help text.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Auto,
         Self::Scalar,
         Self::Avx2,
+        Self::AvxVnni,
         Self::Avx512Vnni,
+        Self::Amx,
         Self::Neon,
         Self::DotProd,
         Self::I8mm,
+    ];
+
+    /// What [`Choice::Auto`] tries, one after the other.
+    const FASTEST_FIRST: [Self; 8] = [
+        Self::Amx,
+        Self::Avx512Vnni,
+        Self::AvxVnni,
+        Self::Avx2,
+        Self::I8mm,
+        Self::DotProd,
+        Self::Neon,
+        Self::Scalar,
     ];
 
     /// Name as the command line spells it.
@@ -64,7 +85,9 @@ impl Choice {
             Self::Auto => "auto",
             Self::Scalar => Scalar::NAME,
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::DotProd => "dotprod",
             Self::I8mm => "i8mm",
@@ -93,12 +116,12 @@ pub enum DetectError {
     /// No such name.
     #[error("there are no kernels called {0:?}; use one of: {names}", names = names())]
     Unknown(String),
-    /// The processor cannot run them.
-    #[error("{kernels} needs {missing}, which this processor lacks; use `auto` or `scalar`")]
+    /// The processor, the operating system or this build cannot run them.
+    #[error("{kernels} cannot run here, it needs {missing}; use `auto` or `scalar`")]
     Missing {
         /// What was asked for.
         kernels: &'static str,
-        /// What the processor or this build would have to have.
+        /// What there would have to be.
         missing: String,
     },
 }
@@ -121,43 +144,35 @@ pub trait WithKernels {
 /// # Errors
 /// [`DetectError::Missing`] if the processor cannot run them.
 pub fn with_kernels<C: WithKernels>(choice: Choice, code: C) -> Result<C::Output, DetectError> {
-    #[cfg(target_arch = "x86_64")]
-    match choice {
-        Choice::Auto => {
-            if let Ok(kernels) = avx512_vnni() {
-                return Ok(code.run(kernels));
-            }
-            if let Ok(kernels) = avx2() {
-                return Ok(code.run(kernels));
-            }
+    let chosen = match choice {
+        Choice::Auto => available().first().copied().unwrap_or(Choice::Scalar),
+        chosen => chosen,
+    };
+    match chosen {
+        Choice::Auto | Choice::Scalar => Ok(code.run(Scalar)),
+        #[cfg(target_arch = "x86_64")]
+        Choice::Avx2 => avx2().map(|kernels| code.run(kernels)),
+        #[cfg(target_arch = "x86_64")]
+        Choice::AvxVnni => avx_vnni().map(|kernels| code.run(kernels)),
+        #[cfg(target_arch = "x86_64")]
+        Choice::Avx512Vnni => avx512_vnni().map(|kernels| code.run(kernels)),
+        #[cfg(target_arch = "x86_64")]
+        Choice::Amx => amx().map(|kernels| code.run(kernels)),
+        #[cfg(not(target_arch = "x86_64"))]
+        Choice::Avx2 | Choice::AvxVnni | Choice::Avx512Vnni | Choice::Amx => {
+            Err(missing(chosen, &["an x86-64 build"]))
         }
-        Choice::Scalar => {}
-        Choice::Avx2 => return avx2().map(|kernels| code.run(kernels)),
-        Choice::Avx512Vnni => return avx512_vnni().map(|kernels| code.run(kernels)),
-        _ => return Err(other_build(choice)),
-    }
-    #[cfg(target_arch = "aarch64")]
-    match choice {
-        Choice::Auto => {
-            if let Ok(kernels) = i8mm() {
-                return Ok(code.run(kernels));
-            }
-            if let Ok(kernels) = dot_prod() {
-                return Ok(code.run(kernels));
-            }
-            return Ok(code.run(Neon::new()));
+        #[cfg(target_arch = "aarch64")]
+        Choice::Neon => Ok(code.run(Neon::new())),
+        #[cfg(target_arch = "aarch64")]
+        Choice::DotProd => dot_prod().map(|kernels| code.run(kernels)),
+        #[cfg(target_arch = "aarch64")]
+        Choice::I8mm => i8mm().map(|kernels| code.run(kernels)),
+        #[cfg(not(target_arch = "aarch64"))]
+        Choice::Neon | Choice::DotProd | Choice::I8mm => {
+            Err(missing(chosen, &["a build for 64-bit Arm"]))
         }
-        Choice::Scalar => {}
-        Choice::Neon => return Ok(code.run(Neon::new())),
-        Choice::DotProd => return dot_prod().map(|kernels| code.run(kernels)),
-        Choice::I8mm => return i8mm().map(|kernels| code.run(kernels)),
-        _ => return Err(other_build(choice)),
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    if !matches!(choice, Choice::Auto | Choice::Scalar) {
-        return Err(other_build(choice));
-    }
-    Ok(code.run(Scalar))
 }
 
 /// The choices that this processor can run, fastest first.
@@ -168,15 +183,25 @@ pub fn available() -> Vec<Choice> {
         type Output = ();
         fn run<K: Kernels + 'static>(self, _: K) {}
     }
-    let concrete = [
-        Choice::Avx512Vnni,
-        Choice::Avx2,
-        Choice::I8mm,
-        Choice::DotProd,
-        Choice::Neon,
-        Choice::Scalar,
-    ];
-    concrete.into_iter().filter(|&choice| with_kernels(choice, Nothing).is_ok()).collect()
+    let concrete = Choice::FASTEST_FIRST.into_iter();
+    concrete.filter(|&choice| with_kernels(choice, Nothing).is_ok()).collect()
+}
+
+/// `Ok` if all `features`, named, are there.
+fn require(choice: Choice, features: &[(&'static str, bool)]) -> Result<(), DetectError> {
+    let lacking = features.iter().filter(|(_, there)| !there).map(|(name, _)| *name);
+    let lacking: Vec<_> = lacking.collect();
+    if lacking.is_empty() { Ok(()) } else { Err(missing(choice, &lacking)) }
+}
+
+fn missing(choice: Choice, what: &[&str]) -> DetectError {
+    DetectError::Missing { kernels: choice.name(), missing: what.join(" and ") }
+}
+
+/// Each named with whether the processor has it and the operating system has enabled it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! features {
+    ($($label:literal: $name:tt),* $(,)?) => { [$(($label, is_x86_feature_detected!($name))),*] };
 }
 
 /// AVX2 kernels.
@@ -185,13 +210,32 @@ pub fn available() -> Vec<Choice> {
 /// [`DetectError::Missing`].
 #[cfg(target_arch = "x86_64")]
 pub fn avx2() -> Result<Avx2, DetectError> {
-    let features =
-        [("AVX2", is_x86_feature_detected!("avx2")), ("F16C", is_x86_feature_detected!("f16c"))];
-    if features.iter().any(|(_, present)| !present) {
-        return Err(missing(Choice::Avx2, &features));
-    }
-    // SAFETY: both are there, and detection includes the operating system's support.
+    require(Choice::Avx2, &features!("AVX2": "avx2", "F16C": "f16c"))?;
+    // SAFETY: all are there.
     Ok(unsafe { Avx2::new_unchecked() })
+}
+
+/// AVX-VNNI kernels.
+///
+/// # Errors
+/// [`DetectError::Missing`].
+#[cfg(target_arch = "x86_64")]
+pub fn avx_vnni() -> Result<AvxVnni, DetectError> {
+    let features = features!("AVX-VNNI": "avxvnni", "AVX2": "avx2", "F16C": "f16c");
+    require(Choice::AvxVnni, &features)?;
+    // SAFETY: all are there.
+    Ok(unsafe { AvxVnni::new_unchecked() })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512_features() -> [(&'static str, bool); 5] {
+    features!(
+        "AVX-512 F": "avx512f",
+        "AVX-512 BW": "avx512bw",
+        "AVX-512 VNNI": "avx512vnni",
+        "AVX2": "avx2",
+        "F16C": "f16c",
+    )
 }
 
 /// AVX-512 VNNI kernels.
@@ -200,18 +244,25 @@ pub fn avx2() -> Result<Avx2, DetectError> {
 /// [`DetectError::Missing`].
 #[cfg(target_arch = "x86_64")]
 pub fn avx512_vnni() -> Result<Avx512Vnni, DetectError> {
-    let features = [
-        ("AVX-512 F", is_x86_feature_detected!("avx512f")),
-        ("AVX-512 BW", is_x86_feature_detected!("avx512bw")),
-        ("AVX-512 VNNI", is_x86_feature_detected!("avx512vnni")),
-        ("AVX2", is_x86_feature_detected!("avx2")),
-        ("F16C", is_x86_feature_detected!("f16c")),
-    ];
-    if features.iter().any(|(_, present)| !present) {
-        return Err(missing(Choice::Avx512Vnni, &features));
-    }
-    // SAFETY: all are there, and detection includes the operating system's support.
+    require(Choice::Avx512Vnni, &avx512_features())?;
+    // SAFETY: all are there.
     Ok(unsafe { Avx512Vnni::new_unchecked() })
+}
+
+/// AMX kernels. The first call asks the operating system for permission to use tiles, for the whole
+/// process.
+///
+/// # Errors
+/// [`DetectError::Missing`].
+#[cfg(target_arch = "x86_64")]
+pub fn amx() -> Result<Amx, DetectError> {
+    require(Choice::Amx, &amx::features())?;
+    require(Choice::Amx, &avx512_features())?;
+    require(Choice::Amx, &features!("GFNI": "gfni"))?;
+    let refused = "permission to use AMX tiles, refused by the kernel";
+    require(Choice::Amx, &[(refused, amx::permitted())])?;
+    // SAFETY: all are there.
+    Ok(unsafe { Amx::new_unchecked() })
 }
 
 /// Kernels with dot products.
@@ -220,11 +271,9 @@ pub fn avx512_vnni() -> Result<Avx512Vnni, DetectError> {
 /// [`DetectError::Missing`].
 #[cfg(target_arch = "aarch64")]
 pub fn dot_prod() -> Result<DotProd, DetectError> {
-    let features = [("dotprod", std::arch::is_aarch64_feature_detected!("dotprod"))];
-    if features.iter().any(|(_, present)| !present) {
-        return Err(missing(Choice::DotProd, &features));
-    }
-    // SAFETY: it is there, and detection includes the operating system's support.
+    let there = std::arch::is_aarch64_feature_detected!("dotprod");
+    require(Choice::DotProd, &[("dot products (FEAT_DotProd)", there)])?;
+    // SAFETY: they are there, and detection includes the operating system's support.
     Ok(unsafe { DotProd::new_unchecked() })
 }
 
@@ -234,30 +283,15 @@ pub fn dot_prod() -> Result<DotProd, DetectError> {
 /// [`DetectError::Missing`].
 #[cfg(target_arch = "aarch64")]
 pub fn i8mm() -> Result<I8mm, DetectError> {
+    let dot_products = std::arch::is_aarch64_feature_detected!("dotprod");
+    let matrix_products = std::arch::is_aarch64_feature_detected!("i8mm");
     let features = [
-        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
-        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("dot products (FEAT_DotProd)", dot_products),
+        ("matrix products (FEAT_I8MM)", matrix_products),
     ];
-    if features.iter().any(|(_, present)| !present) {
-        return Err(missing(Choice::I8mm, &features));
-    }
-    // SAFETY: both are there, and detection includes the operating system's support.
+    require(Choice::I8mm, &features)?;
+    // SAFETY: as above.
     Ok(unsafe { I8mm::new_unchecked() })
-}
-
-/// Kernels that this build does not have.
-fn other_build(choice: Choice) -> DetectError {
-    let build = match choice {
-        Choice::Neon | Choice::DotProd | Choice::I8mm => "a build for 64-bit Arm",
-        _ => "an x86-64 build",
-    };
-    missing(choice, &[(build, false)])
-}
-
-fn missing(choice: Choice, features: &[(&str, bool)]) -> DetectError {
-    let missing: Vec<_> =
-        features.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
-    DetectError::Missing { kernels: choice.name(), missing: missing.join(" and ") }
 }
 
 #[cfg(test)]
@@ -269,8 +303,8 @@ mod tests {
         for choice in Choice::ALL {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
-        let error = Choice::from_str("abacus").unwrap_err().to_string();
-        assert!(error.contains("auto, scalar, avx2, avx512-vnni"), "{error}");
+        let error = Choice::from_str("mmx").unwrap_err().to_string();
+        assert!(error.contains("auto, scalar, avx2, avx-vnni, avx512-vnni, amx"), "{error}");
     }
 
     #[test]
@@ -280,10 +314,12 @@ mod tests {
 
     #[test]
     fn says_what_is_missing() {
-        let error = missing(Choice::Avx2, &[("AVX2", false), ("X", true), ("F16C", false)]);
+        let features = [("AVX2", false), ("X", true), ("F16C", false)];
+        let error = require(Choice::Avx2, &features).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "avx2 needs AVX2 and F16C, which this processor lacks; use `auto` or `scalar`"
+            "avx2 cannot run here, it needs AVX2 and F16C; use `auto` or `scalar`"
         );
+        assert_eq!(require(Choice::Avx2, &[("X", true)]), Ok(()));
     }
 }

@@ -1,6 +1,13 @@
 //! Every kernel that this processor can run gives the bits of the definition.
 //!
-//! `DEMASK_REQUIRE_FEATURES=avx2,avx512-vnni` makes a missing one a failure.
+//! `DEMASK_REQUIRE_FEATURES=avx2,avx512-vnni` makes a missing one a failure. AVX-VNNI and AMX are
+//! emulated where the processor lacks them.
+#![allow(unsafe_code)]
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod emulated;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod emulated_kernels;
 
 use demask::Kernels;
 use demask::decode::{Sampling, Score};

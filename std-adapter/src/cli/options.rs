@@ -44,7 +44,7 @@ pub struct MachineArgs {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
-    /// Instruction set: auto, scalar, avx2, avx512-vnni, neon, dotprod, i8mm
+    /// Instruction set: auto, scalar, avx2, avx-vnni, avx512-vnni, amx, neon, dotprod, i8mm
     #[arg(long, value_name = "NAME", default_value_t)]
     pub kernels: Choice,
 }

@@ -5,8 +5,8 @@
 //! of a tile.
 
 use super::avx512_vnni::load as load_512;
-use super::blocked::first_lanes;
 use crate::cache::KvHead;
+use crate::kernels::{Kernels, scalar};
 use core::arch::x86_64::*;
 
 /// Slots in work at once.
@@ -60,20 +60,21 @@ impl ScoreRows<'_> {
     }
 }
 
-/// [`Kernels::attention_scores`](crate::kernels::Kernels::attention_scores); false, and nothing
-/// done, for heads that are too long.
+/// [`Kernels::attention_scores`].
 ///
 /// # Safety
 /// The processor must have the vector unit.
-pub(super) unsafe fn scores<B: ScoreBlock>(
+pub(super) unsafe fn scores<B: ScoreBlock, K: Kernels>(
+    kernels: K,
     queries: Queries<'_>,
     kv: KvHead<'_>,
     visible: usize,
     scores: &mut [f32],
-) -> bool {
+) {
     let steps = queries.dim.div_ceil(STEP);
-    if queries.dim > MAX_DIM || kv.dim() != queries.dim {
-        return false;
+    if queries.dim > MAX_DIM {
+        let Queries { values, scales, .. } = queries;
+        return scalar::attention_scores(kernels, values, scales, kv, visible, scores);
     }
     let mut slots = kv.keys().take(visible);
     for first in (0..visible).step_by(SLOTS) {
@@ -92,7 +93,6 @@ pub(super) unsafe fn scores<B: ScoreBlock>(
         // SAFETY: the caller vouches for the vector unit.
         unsafe { B::scores(queries, keys, &scales, out) };
     }
-    true
 }
 
 /// Transposes words of four entries, four slots and four words at a time.
@@ -181,6 +181,11 @@ impl ScoreBlock for super::Avx2 {
             }
         }
     }
+}
+
+/// The mask of the first `count` of sixteen lanes.
+fn first_lanes(count: usize) -> u16 {
+    if count < SLOTS { (1 << count) - 1 } else { u16::MAX }
 }
 
 impl ScoreBlock for super::Avx512Vnni {

@@ -1,12 +1,16 @@
 //! AVX2: eight outputs at a time.
 
 use super::attention::{self, Queries};
-use super::blocked::{Block, Cell, Q4, Q8, Sums, Work, matmul};
-use super::prepared::{load, quantize_row};
+use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
+use super::eight_lanes::{
+    Group, Sums, add_term, compute, half, half_mut, half_steps, load, nibbles, widen,
+};
+use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use crate::cache::KvHead;
-use crate::kernels::scalar::{self, NotFinite};
+use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
-use crate::packed::{BLOCK_ROWS, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{Layout, PackedMatrix};
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 /// Kernels for processors with AVX2 and F16C: Intel's since 2013, AMD's since 2015.
@@ -26,7 +30,6 @@ impl Avx2 {
 
 impl Kernels for Avx2 {
     const NAME: &'static str = "avx2";
-
     const LAYOUT: Layout = Layout::Rows16;
 
     fn quantize_row(
@@ -35,23 +38,13 @@ impl Kernels for Avx2 {
         row: usize,
         into: &mut ActivationsMut<'_>,
     ) -> Result<(), NotFinite> {
-        // SAFETY: who made the token vouched for AVX2, which AVX-512 includes.
-        unsafe {
-            match into.format() {
-                WeightFormat::Q4 => quantize_row::<Self, Q4>(x, row, into),
-                WeightFormat::Q8 => quantize_row::<Self, Q8>(x, row, into),
-            }
-        }
+        // SAFETY: who made the token vouched for AVX2.
+        unsafe { quantize_row::<Self>(x, row, into) }
     }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
         // SAFETY: who made the token vouched for AVX2 and F16C.
-        unsafe {
-            match weights.format() {
-                WeightFormat::Q4 => matmul::<Self, Q4>(weights, activations, out),
-                WeightFormat::Q8 => matmul::<Self, Q8>(weights, activations, out),
-            }
-        }
+        unsafe { matmul::<Self>(weights, activations, out) }
     }
 
     #[inline(always)]
@@ -63,11 +56,9 @@ impl Kernels for Avx2 {
         visible: usize,
         scores: &mut [f32],
     ) {
-        let tile = Queries { values: queries, scales: query_scales, dim: kv.dim() };
+        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
         // SAFETY: who made the token vouched for the vector unit.
-        if !unsafe { attention::scores::<Self>(tile, kv, visible, scores) } {
-            scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
-        }
+        unsafe { attention::scores::<Self, _>(self, queries, kv, visible, scores) }
     }
 
     #[inline(always)]
@@ -81,143 +72,152 @@ impl Kernels for Avx2 {
     }
 }
 
+impl Unit for Avx2 {
+    const START_Q4: Start = Start::Pairs(8);
+    const START_Q8: Start = Start::Magic(0);
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn q4(work: Work<'_, Q4>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, Q4>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn q8(work: Work<'_, Q8>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, Q8>(work) }
+    }
+}
+
 /// The products of unsigned and signed bytes are added in pairs to `i16` by the multiplication.
 /// Nibbles are at most 15, so that all eight steps fit into an `i16` before one widening addition:
-/// 16 * 15 * 127 = 30,480. The start value, -8 * sum, is added first and may wrap; the result,
-/// 16 inputs * 8 * 127 at most, is in range again.
-impl Block<Q4> for Avx2 {
-    const BIAS: i32 = 8;
-    const PAIRS: bool = true;
-
+/// 16 * 15 * 127 = 30,480. The start is added first and may make it wrap; the result, 16 inputs * 8 *
+/// 127 at most, is in range again.
+impl Group<Q4> for Avx2 {
+    #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn add(mut work: Work<'_, Q4>) {
+    unsafe fn add(cell: &Cell<Q4>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
         let ones = _mm256_set1_epi16(1);
-        load_sums(&mut work);
         for upper in [false, true] {
-            let tile = work.tile.chunks_exact(work.rows.max(1));
-            for ((cell, scales), tile) in work.cells.iter().zip(work.scales).zip(tile) {
-                let weights = nibbles(cell, upper);
-                let scales = widen(half(scales, upper));
-                for (x, sums) in tile.iter().zip(work.sums.iter_mut()) {
-                    // Two chains: the additions wait for each other.
-                    let mut even = _mm256_set1_epi32(x.start);
-                    let mut odd = _mm256_setzero_si256();
-                    let quads = x.values.as_chunks().0.iter();
-                    for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(quads) {
-                        let products = _mm256_maddubs_epi16(w0, _mm256_set1_epi32(x0));
-                        even = _mm256_add_epi16(even, products);
-                        let products = _mm256_maddubs_epi16(w1, _mm256_set1_epi32(x1));
-                        odd = _mm256_add_epi16(odd, products);
-                    }
-                    let integers = _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones);
-                    add_term(half_mut(sums, upper), scales, x.scale, integers);
+            let weights = nibbles(cell, upper);
+            let scales = widen(scales, upper);
+            for (x, sums) in rows.iter().zip(sums.iter_mut()) {
+                // Two chains: the additions wait for each other.
+                let mut even = _mm256_set1_epi32(x.start);
+                let mut odd = _mm256_setzero_si256();
+                let quads = x.values.as_chunks().0.iter();
+                for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(quads) {
+                    let products = _mm256_maddubs_epi16(w0, _mm256_set1_epi32(x0));
+                    even = _mm256_add_epi16(even, products);
+                    let products = _mm256_maddubs_epi16(w1, _mm256_set1_epi32(x1));
+                    odd = _mm256_add_epi16(odd, products);
                 }
+                let integers = _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones);
+                let integers = _mm256_cvtepi32_ps(integers);
+                add_term(half_mut(sums, upper), scales, x.scale, integers);
             }
         }
-        store_sums(&mut work);
     }
 }
 
-/// Bytes are too large to add two products in an `i16`, so that every step widens. The sign of the
-/// weight moves to the activation, which makes the weight an unsigned magnitude without a bias.
-impl Block<Q8> for Avx2 {
-    const BIAS: i32 = 0;
-    const PAIRS: bool = false;
+/// Rows from which on it is worth to widen the weights once for all of them.
+const WORTH_WIDENING: usize = 16;
 
+/// Bytes are too large to add two products in an `i16`. Both operands are widened to `i16`, the
+/// weights once for all rows. That is worth it for four rows and more.
+impl Group<Q8> for Avx2 {
+    #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn add(mut work: Work<'_, Q8>) {
-        let ones = _mm256_set1_epi16(1);
-        load_sums(&mut work);
-        for upper in [false, true] {
-            let tile = work.tile.chunks_exact(work.rows.max(1));
-            for ((cell, scales), tile) in work.cells.iter().zip(work.scales).zip(tile) {
-                let scales = widen(half(scales, upper));
-                let mut magnitudes = [_mm256_setzero_si256(); Q8];
-                for (magnitude, step) in magnitudes.iter_mut().zip(cell) {
-                    *magnitude = _mm256_abs_epi8(load(half(step, upper)));
-                }
-                for (x, sums) in tile.iter().zip(work.sums.iter_mut()) {
-                    let mut integers = _mm256_setzero_si256();
-                    for ((magnitude, step), quad) in magnitudes.iter().zip(cell).zip(&x.values) {
-                        let signs = load(half(step, upper));
-                        let quad = _mm256_sign_epi8(_mm256_set1_epi32(*quad), signs);
-                        let pairs = _mm256_maddubs_epi16(*magnitude, quad);
-                        integers = _mm256_add_epi32(integers, _mm256_madd_epi16(pairs, ones));
-                    }
-                    add_term(half_mut(sums, upper), scales, x.scale, integers);
-                }
+    unsafe fn add(cell: &Cell<Q8>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+        let scales = [widen(scales, false), widen(scales, true)];
+        let widened = if rows.len() < WORTH_WIDENING { 0 } else { rows.len() / 4 * 4 };
+        let (Some((fours, rest)), Some((four_sums, rest_sums))) =
+            (rows.split_at_checked(widened), sums.split_at_mut_checked(widened))
+        else {
+            return;
+        };
+        let (fours, four_sums) = (fours.as_chunks::<4>().0, four_sums.as_chunks_mut::<4>().0);
+        if !fours.is_empty() {
+            let wide = cell.each_ref().map(|step| step.each_ref().map(|half| split(load(half))));
+            for (rows, sums) in fours.iter().zip(four_sums) {
+                add_four(&wide, &scales, rows, sums);
             }
         }
-        store_sums(&mut work);
-    }
-}
-
-/// `sums += (weight_scales * scale) * integers`, each operation rounded.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_term(sums: &mut [f32; 8], weight_scales: __m256, scale: f32, integers: __m256i) {
-    let scales = _mm256_mul_ps(weight_scales, _mm256_set1_ps(scale));
-    let term = _mm256_mul_ps(scales, _mm256_cvtepi32_ps(integers));
-    *sums = bytemuck::cast(_mm256_add_ps(bytemuck::cast(*sums), term));
-}
-
-/// Starts from the sums that earlier groups left, or from zeros.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_sums<const STEPS: usize>(work: &mut Work<'_, STEPS>) {
-    for (row, sums) in work.sums.iter_mut().enumerate() {
-        *sums = Sums::default();
-        let Some(old) = work.outputs.sums(row) else { continue };
-        let sums: &mut [f32; BLOCK_ROWS] = bytemuck::cast_mut(sums);
-        match old.first_chunk() {
-            Some(old) => *sums = *old,
-            None => sums.iter_mut().zip(old).for_each(|(sum, old)| *sum = *old),
+        if !rest.is_empty() {
+            add_by_signs(cell, &scales, rest, rest_sums);
         }
     }
 }
 
+/// The even and the odd bytes, as `i16`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store_sums<const STEPS: usize>(work: &mut Work<'_, STEPS>) {
-    for (row, sums) in work.sums.iter().enumerate() {
-        let sums: &[f32; BLOCK_ROWS] = bytemuck::cast_ref(sums);
-        let out = work.outputs.row(row);
-        match out.first_chunk_mut() {
-            Some(out) => *out = *sums,
-            None => out.iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
+fn split(bytes: __m256i) -> [__m256i; 2] {
+    let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
+    [even, _mm256_srai_epi16::<8>(bytes)]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_four(
+    wide: &[[[__m256i; 2]; 2]; Q8],
+    scales: &[__m256; 2],
+    rows: &[Prepared; 4],
+    sums: &mut [Sums; 4],
+) {
+    let values: [[[i32; 8]; 2]; 4] =
+        rows.each_ref().map(|x| bytemuck::cast(split(bytemuck::cast(x.values))));
+    let magic = _mm256_set1_epi32(MAGIC);
+    let mut integers = [[magic; 2]; 4];
+    for (step, [lower, higher]) in wide.iter().enumerate() {
+        for (odd, (lower, higher)) in lower.iter().zip(higher).enumerate() {
+            for (integers, values) in integers.iter_mut().zip(&values) {
+                let pair = values.get(odd).and_then(|values| values.get(step));
+                let pair = _mm256_set1_epi32(pair.copied().unwrap_or_default());
+                let [i0, i1] = integers;
+                *i0 = _mm256_add_epi32(*i0, _mm256_madd_epi16(*lower, pair));
+                *i1 = _mm256_add_epi32(*i1, _mm256_madd_epi16(*higher, pair));
+            }
+        }
+    }
+    for ((integers, sums), x) in integers.iter().zip(sums).zip(rows) {
+        for ((integers, sums), scales) in integers.iter().zip(sums).zip(scales) {
+            let integers = _mm256_castsi256_ps(*integers);
+            let integers = _mm256_sub_ps(integers, _mm256_castsi256_ps(magic));
+            add_term(sums, *scales, x.scale, integers);
         }
     }
 }
 
-/// The weights plus 8 of eight outputs, by step.
+/// The sign of the weight moves to the value, which makes the weight an unsigned magnitude.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn nibbles(cell: &Cell<Q4>, upper: bool) -> [__m256i; 8] {
-    let mask = _mm256_set1_epi8(15);
-    let mut weights = [_mm256_setzero_si256(); 8];
-    let (low, high) = weights.split_at_mut(4);
-    for ((low, high), step) in low.iter_mut().zip(high).zip(cell) {
-        let bytes = load(half(step, upper));
-        *low = _mm256_and_si256(bytes, mask);
-        *high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
+fn add_by_signs(cell: &Cell<Q8>, scales: &[__m256; 2], rows: &[Prepared], sums: &mut [Sums]) {
+    let ones = _mm256_set1_epi16(1);
+    for upper in [false, true] {
+        let magnitudes = half_steps(cell, upper).map(|weights| _mm256_abs_epi8(weights));
+        for (x, sums) in rows.iter().zip(sums.iter_mut()) {
+            let mut integers = _mm256_setzero_si256();
+            let signs = loaded_again(cell);
+            for ((magnitude, step), values) in magnitudes.iter().zip(signs).zip(&x.values) {
+                let signs = load(half(step, upper));
+                let values = _mm256_sign_epi8(_mm256_set1_epi32(*values), signs);
+                let pairs = _mm256_maddubs_epi16(*magnitude, values);
+                integers = _mm256_add_epi32(integers, _mm256_madd_epi16(pairs, ones));
+            }
+            let integers = _mm256_cvtepi32_ps(integers);
+            add_term(half_mut(sums, upper), *half(scales, upper), x.scale, integers);
+        }
     }
-    weights
 }
 
-/// Eight `f16` to `f32`; exact.
-#[inline]
-#[target_feature(enable = "f16c")]
-fn widen(scales: &[u8; 16]) -> __m256 {
-    // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(scales.as_ptr().cast()) })
-}
-
+/// The same reference, without the compiler's knowledge that it is: it would keep what lies there in
+/// registers across a loop, and there are only sixteen.
 #[inline(always)]
-fn half<T>([lower, higher]: &[T; 2], upper: bool) -> &T {
-    if upper { higher } else { lower }
-}
-
-#[inline(always)]
-fn half_mut<T>([lower, higher]: &mut [T; 2], upper: bool) -> &mut T {
-    if upper { higher } else { lower }
+fn loaded_again<T>(value: &T) -> &T {
+    let mut pointer = core::ptr::from_ref(value);
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(readonly, nostack, preserves_flags)) };
+    // SAFETY: the pointer is what it was.
+    unsafe { &*pointer }
 }

@@ -1,12 +1,12 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
 use super::attention::{self, Queries};
-use super::blocked::{Block, Cell, Outputs, Q4, Q8, Scales, Work, first_lanes, matmul};
-use super::prepared::{Prepared, quantize_row};
+use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
+use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use crate::cache::KvHead;
-use crate::kernels::scalar::{self, NotFinite};
+use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
-use crate::packed::{Layout, PackedMatrix, WeightFormat};
+use crate::packed::{Layout, PackedMatrix};
 use core::arch::x86_64::*;
 
 /// Kernels for processors with AVX-512 F, BW and VNNI: Intel's servers since 2019, AMD's
@@ -37,22 +37,12 @@ impl Kernels for Avx512Vnni {
         into: &mut ActivationsMut<'_>,
     ) -> Result<(), NotFinite> {
         // SAFETY: who made the token vouched for AVX2, which AVX-512 includes.
-        unsafe {
-            match into.format() {
-                WeightFormat::Q4 => quantize_row::<Self, Q4>(x, row, into),
-                WeightFormat::Q8 => quantize_row::<Self, Q8>(x, row, into),
-            }
-        }
+        unsafe { quantize_row::<Self>(x, row, into) }
     }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
-        // SAFETY: who made the token vouched for the vector unit; AVX-512 includes AVX2.
-        unsafe {
-            match weights.format() {
-                WeightFormat::Q4 => matmul::<Self, Q4>(weights, activations, out),
-                WeightFormat::Q8 => matmul::<Self, Q8>(weights, activations, out),
-            }
-        }
+        // SAFETY: who made the token vouched for the vector unit.
+        unsafe { matmul::<Self>(weights, activations, out) }
     }
 
     #[inline(always)]
@@ -64,11 +54,9 @@ impl Kernels for Avx512Vnni {
         visible: usize,
         scores: &mut [f32],
     ) {
-        let tile = Queries { values: queries, scales: query_scales, dim: kv.dim() };
+        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
         // SAFETY: who made the token vouched for the vector unit.
-        if !unsafe { attention::scores::<Self>(tile, kv, visible, scores) } {
-            scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
-        }
+        unsafe { attention::scores::<Self, _>(self, queries, kv, visible, scores) }
     }
 
     #[inline(always)]
@@ -82,95 +70,79 @@ impl Kernels for Avx512Vnni {
     }
 }
 
-/// VNNI multiplies unsigned by signed bytes and adds four products to an `i32`; nothing overflows.
-impl Block<Q4> for Avx512Vnni {
-    const BIAS: i32 = 8;
-    const PAIRS: bool = false;
+impl Unit for Avx512Vnni {
+    const START_Q4: Start = Start::Magic(8);
+    const START_Q8: Start = Start::Magic(128);
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn add(work: Work<'_, Q4>) {
-        add(work);
+    unsafe fn q4(work: Work<'_, Q4>) {
+        compute(work);
     }
-}
-
-impl Block<Q8> for Avx512Vnni {
-    const BIAS: i32 = 128;
-    const PAIRS: bool = false;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn add(work: Work<'_, Q8>) {
-        add(work);
+    unsafe fn q8(work: Work<'_, Q8>) {
+        compute(work);
     }
 }
 
 /// Rows whose sums stay in registers: with eight of weights and a few for the work in hand, twelve
 /// is the most that does not spill.
-const ROWS: usize = 11;
+const ROWS: usize = 12;
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn add<const STEPS: usize>(mut work: Work<'_, STEPS>) {
-    for first in (0..work.rows).step_by(ROWS) {
-        let tile = work.tile.get(first..).unwrap_or_default().chunks(work.rows);
-        let cells = work.cells.iter().zip(work.scales).zip(tile);
-        macro_rules! add_rows {
-            ($($n:literal)*) => {
-                match work.rows - first {
-                    $($n => add_rows::<_, $n>(cells, &mut work.outputs, first),)*
-                    _ => add_rows::<_, ROWS>(cells, &mut work.outputs, first),
-                }
-            };
-        }
-        add_rows!(1 2 3 4 5 6 7 8 9 10);
+fn compute<const STEPS: usize>(mut work: Work<'_, STEPS>) {
+    let mut first = 0;
+    macro_rules! compute_rows {
+        ($($n:literal)*) => {
+            match work.rows - first {
+                // SAFETY: as many rows are left.
+                $($n => unsafe { compute_rows::<_, $n>(&mut work, first) },)*
+                // SAFETY: more than twelve are left.
+                _ => unsafe { compute_rows::<_, ROWS>(&mut work, first) },
+            }
+        };
+    }
+    while first < work.rows {
+        compute_rows!(1 2 3 4 5 6 7 8 9 10 11);
+        first += ROWS;
     }
 }
 
-/// [`Block::add`] for a number of rows that the compiler knows.
+/// The outputs of `ROWS` rows, a number that the compiler knows.
+///
+/// # Safety
+/// There must be that many from `first` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn add_rows<'a, const STEPS: usize, const ROWS: usize>(
-    cells: impl Iterator<Item = ((&'a Cell<STEPS>, &'a Scales), &'a [Prepared])>,
-    outputs: &mut Outputs<'_>,
+unsafe fn compute_rows<const STEPS: usize, const ROWS: usize>(
+    work: &mut Work<'_, STEPS>,
     first: usize,
 ) {
+    let magic = _mm512_castsi512_ps(_mm512_set1_epi32(MAGIC));
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    for (row, sums) in (first..).zip(&mut sums) {
-        if let Some(old) = outputs.sums(row) {
-            *sums = load_some(old);
-        }
-    }
-    for ((cell, scales), tile) in cells {
-        let Some(tile) = tile.first_chunk::<ROWS>() else { return };
+    let tile = work.tile.chunks_exact(work.rows);
+    for ((cell, scales), rows) in work.cells.iter().zip(work.scales).zip(tile) {
+        // SAFETY: the caller vouches for the rows.
+        let rows = unsafe { &*rows.as_ptr().add(first).cast::<[Prepared; ROWS]>() };
         let weights = unsigned(cell);
         let weight_scales = widen(scales);
-        for (sums, x) in sums.iter_mut().zip(tile) {
+        for (sums, x) in sums.iter_mut().zip(rows) {
             let mut integers = _mm512_set1_epi32(x.start);
             for (weights, quad) in weights.iter().zip(&x.values) {
                 integers = _mm512_dpbusd_epi32(integers, *weights, _mm512_set1_epi32(*quad));
             }
+            let integers = _mm512_sub_ps(_mm512_castsi512_ps(integers), magic);
             let scales = _mm512_mul_ps(weight_scales, _mm512_set1_ps(x.scale));
-            *sums = _mm512_add_ps(*sums, _mm512_mul_ps(scales, _mm512_cvtepi32_ps(integers)));
+            *sums = _mm512_add_ps(*sums, _mm512_mul_ps(scales, integers));
         }
     }
-    for (row, sums) in (first..).zip(sums) {
-        store_some(outputs.row(row), sums);
+    let lanes = if work.out.width < 16 { (1 << work.out.width) - 1 } else { u16::MAX };
+    let out = work.out.out.as_mut_ptr();
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: the outputs have the caller's rows and `width` columns of the block.
+        unsafe { _mm512_mask_storeu_ps(out.add((first + row) * work.out.columns), lanes, *sums) };
     }
-}
-
-/// Loads at most sixteen numbers; the other lanes are zero.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_some(numbers: &[f32]) -> __m512 {
-    // SAFETY: reads, at any alignment, only the lanes that are borrowed.
-    unsafe { _mm512_maskz_loadu_ps(first_lanes(numbers.len()), numbers.as_ptr()) }
-}
-
-/// Stores as many lanes as there is room for.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store_some(numbers: &mut [f32], lanes: __m512) {
-    // SAFETY: writes, at any alignment, only the lanes that are borrowed.
-    unsafe { _mm512_mask_storeu_ps(numbers.as_mut_ptr(), first_lanes(numbers.len()), lanes) }
 }
 
 /// The weights of a cell plus the bias of its format, by step.
@@ -199,7 +171,7 @@ fn unsigned<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
 /// Sixteen `f16` to `f32`; exact.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn widen(scales: &Scales) -> __m512 {
+pub(super) fn widen(scales: &Scales) -> __m512 {
     // SAFETY: reads exactly the borrowed 32 bytes; this load needs no alignment.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) })
 }

@@ -1,9 +1,9 @@
-//! Activations as the inner loops read them: one contiguous run per tile of rows.
+//! Activations as the vector units read them: one contiguous run per tile of rows.
 
-use super::blocked::Block;
+use super::blocked::Unit;
 use crate::kernels::ActivationsMut;
-use crate::kernels::scalar::{ACTIVATION_FLOOR, NotFinite, quantize};
-use crate::packed::GROUP;
+use crate::kernels::scalar::{ACTIVATION_FLOOR, NotFinite};
+use crate::packed::{GROUP, WeightFormat};
 use bytemuck::{Pod, Zeroable};
 use core::arch::x86_64::*;
 
@@ -18,68 +18,137 @@ pub(super) struct Prepared {
     pub(super) values: [i32; GROUP / 4],
     /// Their scale.
     pub(super) scale: f32,
-    /// What the integer sum starts from: takes back the bias of the weights.
+    /// What the integer sum starts from.
     pub(super) start: i32,
 }
+
+/// Words of a [`Prepared`].
+pub(super) const WORDS: usize = size_of::<Prepared>() / size_of::<u32>();
 
 /// Activation rows of a tile; each unpacked cell serves all of them.
 pub(super) const TILE: usize = 32;
 
-/// [`Kernels::quantize_row`](crate::kernels::Kernels::quantize_row) for the inner loop `B`.
+/// What [`Prepared::start`] is: it takes back what the inner loop adds to every weight to make it
+/// unsigned.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    /// [`MAGIC`] `- bias * sum of the values`.
+    Magic(i16),
+    /// `-bias * sum of the values` in two `i16`: the first two and the last two of every four
+    /// values apart. Sixteen values and a bias of 8 fit.
+    Pairs(i16),
+}
+
+/// The bits of 1.5 * 2^23. An integer sum that starts from here ends as the bits of 1.5 * 2^23 plus
+/// the sum, exactly, as long as the sum is below 2^22: one subtraction makes it a float, on ports
+/// that a conversion would have to share with the products.
+pub(super) const MAGIC: i32 = 0x4b40_0000;
+
+/// [`Kernels::quantize_row`](crate::kernels::Kernels::quantize_row) for the inner loops of `U`.
+///
+/// # Safety
+/// The processor must have AVX2.
 #[target_feature(enable = "avx2")]
-pub(super) fn quantize_row<B: Block<STEPS>, const STEPS: usize>(
+pub(super) unsafe fn quantize_row<U: Unit>(
     x: &[f32],
     row: usize,
     into: &mut ActivationsMut<'_>,
 ) -> Result<(), NotFinite> {
     let (rows, groups) = (into.rows(), into.groups());
+    if row >= rows {
+        return Ok(());
+    }
+    let start = match into.format() {
+        WeightFormat::Q4 => U::START_Q4,
+        WeightFormat::Q8 => U::START_Q8,
+    };
     let first = row / TILE * TILE;
-    let stride = rows.saturating_sub(first).min(TILE);
-    let all: &mut [Prepared] = bytemuck::cast_slice_mut(into.words());
-    let slots = all.get_mut(first * groups + (row - first)..).unwrap_or_default();
-    let mut x = x;
-    for slot in slots.iter_mut().step_by(stride.max(1)).take(groups) {
-        let (group, rest) = x.split_at(x.len().min(GROUP));
-        x = rest;
-        let mut values = [0; GROUP];
-        let scale = quantize(group, ACTIVATION_FLOOR, &mut values)?;
-        *slot = prepare::<B, STEPS>(&values, scale);
+    let all: &mut [Prepared] = bytemuck::cast_slice_mut(into.words().as_chunks_mut::<WORDS>().0);
+    let tile = all.get_mut(first * groups..).unwrap_or_default();
+    prepare_row(x, start, tile, (row - first, TILE.min(rows - first)), groups)
+}
+
+/// Quantizes `x` as row `row` of `tile`, `[groups, rows]`.
+#[target_feature(enable = "avx2")]
+pub(super) fn prepare_row(
+    x: &[f32],
+    start: Start,
+    tile: &mut [Prepared],
+    (row, rows): (usize, usize),
+    groups: usize,
+) -> Result<(), NotFinite> {
+    let slots = tile.get_mut(row..).unwrap_or_default();
+    for (slot, x) in slots.iter_mut().step_by(rows.max(1)).zip(padded_groups(x, groups)) {
+        let (values, scale) = quantize(&x)?;
+        let start = start.of(values);
+        *slot = Prepared { values: bytemuck::cast(values), scale, start };
     }
     Ok(())
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn prepare<B: Block<STEPS>, const STEPS: usize>(values: &[i8; GROUP], scale: f32) -> Prepared {
-    let bytes: &[u8; GROUP] = bytemuck::cast_ref(values);
-    let mut words = [0; GROUP / 4];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = i32::from_le_bytes(*bytes);
-    }
-    let start = if B::BIAS == 0 { 0 } else { start::<B, STEPS>(bytes) };
-    Prepared { values: words, scale, start }
-}
-
-/// `-BIAS * sum of values`, in one `i32` or two `i16`. Sixteen values and a bias of 8 fit an `i16`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn start<B: Block<STEPS>, const STEPS: usize>(values: &[u8; GROUP]) -> i32 {
-    // Sixteen sums of two neighbours, folded onto the first two.
-    let sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), load(values));
-    let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    let sums = _mm_add_epi16(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
-    let sums = _mm_add_epi16(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums));
-    let bias = _mm_set1_epi16(-(B::BIAS as i16));
-    _mm_cvtsi128_si32(match B::PAIRS {
-        true => _mm_mullo_epi16(sums, bias),
-        false => _mm_madd_epi16(sums, bias),
+/// The first `groups` groups of `x`, with zeros behind its end.
+#[inline(always)]
+pub(super) fn padded_groups(x: &[f32], groups: usize) -> impl Iterator<Item = [f32; GROUP]> {
+    let mut x = x;
+    (0..groups).map(move |_| {
+        if let Some((group, rest)) = x.split_first_chunk() {
+            x = rest;
+            return *group;
+        }
+        let mut group = [0.0; GROUP];
+        for (padded, x) in group.iter_mut().zip(x) {
+            *padded = *x;
+        }
+        x = &[];
+        group
     })
 }
 
-/// Loads 32 bytes.
+/// [`scalar::quantize`](crate::kernels::scalar::quantize) of one group, from above
+/// [`ACTIVATION_FLOOR`].
 #[inline]
-#[target_feature(enable = "avx")]
-pub(super) fn load(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+#[target_feature(enable = "avx2")]
+pub(super) fn quantize(x: &[f32; GROUP]) -> Result<(__m256i, f32), NotFinite> {
+    let x: [__m256; 4] = bytemuck::cast(*x);
+    let magnitude = |x| _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(i32::MAX));
+    let [m0, m1, m2, m3] = x.map(magnitude);
+    // Bit patterns of magnitudes order like the magnitudes; infinity and NaNs come last.
+    let max = _mm256_max_epi32(_mm256_max_epi32(m0, m1), _mm256_max_epi32(m2, m3));
+    let max = _mm_max_epi32(_mm256_castsi256_si128(max), _mm256_extracti128_si256::<1>(max));
+    let max = _mm_max_epi32(max, _mm_shuffle_epi32::<0b01_00_11_10>(max));
+    let max = _mm_max_epi32(max, _mm_shuffle_epi32::<0b10_11_00_01>(max));
+    if _mm_cvtsi128_si32(max) >= f32::INFINITY.to_bits() as i32 {
+        return Err(NotFinite);
+    }
+    let floor = _mm_set1_epi32(ACTIVATION_FLOOR.to_bits() as i32);
+    let below = _mm_castsi128_ps(_mm_cmpgt_epi32(floor, max));
+    let (max, steps) = (_mm_castsi128_ps(max), _mm_set1_ps(127.0));
+    // Both divisions at once: the scale, then its inverse.
+    let scales = _mm_div_ps(_mm_unpacklo_ps(max, steps), _mm_unpacklo_ps(steps, max));
+    let scales = _mm_andnot_ps(below, scales);
+    let inverse = _mm256_broadcastss_ps(_mm_movehdup_ps(scales));
+    let round = |x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
+    let [q0, q1, q2, q3] = x.map(round);
+    // Packing works in the two halves apart, which leaves runs of four in the order 0 2 4 6 1 3 5 7.
+    let packed = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    Ok((_mm256_permutevar8x32_epi32(packed, order), _mm_cvtss_f32(scales)))
+}
+
+impl Start {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(self, values: __m256i) -> i32 {
+        // Sixteen sums of two neighbours, folded onto the first two.
+        let sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), values);
+        let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let sums = _mm_add_epi16(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
+        let sums = _mm_add_epi16(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums));
+        match self {
+            Self::Magic(bias) => {
+                MAGIC + _mm_cvtsi128_si32(_mm_madd_epi16(sums, _mm_set1_epi16(-bias)))
+            }
+            Self::Pairs(bias) => _mm_cvtsi128_si32(_mm_mullo_epi16(sums, _mm_set1_epi16(-bias))),
+        }
+    }
 }

@@ -1,0 +1,129 @@
+//! AVX-VNNI, the byte products of AVX-512 in the form for eight lanes.
+
+use super::Avx2;
+use super::attention::{self, Queries};
+use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
+use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, nibbles, widen};
+use super::prepared::{MAGIC, Prepared, Start, quantize_row};
+use crate::cache::KvHead;
+use crate::kernels::scalar::NotFinite;
+use crate::kernels::{Activations, ActivationsMut, Kernels};
+use crate::packed::{Layout, PackedMatrix};
+use core::arch::x86_64::*;
+
+/// Kernels for processors with AVX-VNNI, AVX2 and F16C: Intel's without AVX-512 since 2021, AMD's
+/// since 2024.
+#[derive(Debug, Clone, Copy)]
+pub struct AvxVnni(());
+
+impl AvxVnni {
+    /// The proof that the processor has AVX-VNNI, AVX2 and F16C.
+    ///
+    /// # Safety
+    /// It must have them, and the operating system must have enabled them.
+    #[must_use]
+    pub const unsafe fn new_unchecked() -> Self {
+        Self(())
+    }
+}
+
+impl Kernels for AvxVnni {
+    const NAME: &'static str = "avx-vnni";
+    const LAYOUT: Layout = Layout::Rows16;
+
+    fn quantize_row(
+        self,
+        x: &[f32],
+        row: usize,
+        into: &mut ActivationsMut<'_>,
+    ) -> Result<(), NotFinite> {
+        // SAFETY: who made the token vouched for AVX2.
+        unsafe { quantize_row::<Self>(x, row, into) }
+    }
+
+    fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
+        // SAFETY: who made the token vouched for AVX-VNNI, AVX2 and F16C.
+        unsafe { matmul::<Self>(weights, activations, out) }
+    }
+
+    #[inline(always)]
+    fn attention_scores(
+        self,
+        queries: &[i8],
+        query_scales: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        scores: &mut [f32],
+    ) {
+        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
+        // SAFETY: who made the token vouched for the vector unit.
+        unsafe { attention::scores::<Avx2, _>(self, queries, kv, visible, scores) }
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,f16c,avxvnni")]
+        fn vectorized<R>(code: impl FnOnce() -> R) -> R {
+            code()
+        }
+        // SAFETY: who made the token vouched for AVX-VNNI, AVX2 and F16C.
+        unsafe { vectorized(code) }
+    }
+}
+
+impl Unit for AvxVnni {
+    const START_Q4: Start = Start::Magic(8);
+    const START_Q8: Start = Start::Magic(128);
+
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn q4(work: Work<'_, Q4>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, Q4>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn q8(work: Work<'_, Q8>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, Q8>(work) }
+    }
+}
+
+impl Group<Q4> for AvxVnni {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn add(cell: &Cell<Q4>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+        for upper in [false, true] {
+            add(&nibbles(cell, upper), widen(scales, upper), rows, sums, upper);
+        }
+    }
+}
+
+impl Group<Q8> for AvxVnni {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn add(cell: &Cell<Q8>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+        // Flipping the top bit adds 128.
+        let top = _mm256_set1_epi8(i8::MIN);
+        for upper in [false, true] {
+            let weights = half_steps(cell, upper).map(|bytes| _mm256_xor_si256(bytes, top));
+            add(&weights, widen(scales, upper), rows, sums, upper);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+fn add(weights: &[__m256i; 8], scales: __m256, rows: &[Prepared], sums: &mut [Sums], upper: bool) {
+    let magic = _mm256_castsi256_ps(_mm256_set1_epi32(MAGIC));
+    for (x, sums) in rows.iter().zip(sums) {
+        // Two chains: a product waits for the sum so far.
+        let mut even = _mm256_set1_epi32(x.start);
+        let mut odd = _mm256_setzero_si256();
+        for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(x.values.as_chunks().0) {
+            even = _mm256_dpbusd_avx_epi32(even, w0, _mm256_set1_epi32(x0));
+            odd = _mm256_dpbusd_avx_epi32(odd, w1, _mm256_set1_epi32(x1));
+        }
+        let integers = _mm256_castsi256_ps(_mm256_add_epi32(even, odd));
+        add_term(half_mut(sums, upper), scales, x.scale, _mm256_sub_ps(integers, magic));
+    }
+}

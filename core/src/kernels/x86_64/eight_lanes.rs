@@ -1,0 +1,92 @@
+//! What the vector units of eight lanes share: half a block at a time, sums in the first-level cache.
+
+use super::blocked::{Cell, Q4, Scales, Work};
+use super::prepared::{Prepared, TILE};
+use crate::packed::BLOCK_ROWS;
+use core::arch::x86_64::*;
+
+/// The sums of one row: the lower and the upper eight outputs of a block.
+pub(super) type Sums = [[f32; 8]; 2];
+
+/// What one of these vector units does with a group.
+pub(super) trait Group<const STEPS: usize> {
+    /// Adds what a cell contributes to the sums of as many rows.
+    ///
+    /// # Safety
+    /// The processor must have the vector unit.
+    unsafe fn add(cell: &Cell<STEPS>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]);
+}
+
+/// Computes the outputs of a block.
+///
+/// # Safety
+/// The processor must have the vector unit.
+#[inline(always)] // so that it is compiled for the vector unit
+pub(super) unsafe fn compute<G: Group<STEPS>, const STEPS: usize>(work: Work<'_, STEPS>) {
+    let Work { cells, scales, tile, rows, out } = work;
+    let mut sums = [Sums::default(); TILE];
+    let Some(sums) = sums.get_mut(..rows) else { return };
+    for ((cell, scales), rows) in cells.iter().zip(scales).zip(tile.chunks_exact(rows.max(1))) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { G::add(cell, scales, rows, sums) };
+    }
+    for (sums, row) in sums.iter().zip(out.out.chunks_mut(out.columns.max(1))) {
+        let sums: &[f32; BLOCK_ROWS] = bytemuck::cast_ref(sums);
+        match row.first_chunk_mut() {
+            Some(row) if out.width == BLOCK_ROWS => *row = *sums,
+            _ => row.iter_mut().zip(sums).take(out.width).for_each(|(y, sum)| *y = *sum),
+        }
+    }
+}
+
+/// `sums += (weight_scales * scale) * integers`, each operation rounded.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_term(sums: &mut [f32; 8], weight_scales: __m256, scale: f32, integers: __m256) {
+    let scales = _mm256_mul_ps(weight_scales, _mm256_set1_ps(scale));
+    let term = _mm256_mul_ps(scales, integers);
+    *sums = bytemuck::cast(_mm256_add_ps(bytemuck::cast(*sums), term));
+}
+
+/// The weights plus 8 of half a Q4 cell, by step.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn nibbles(cell: &Cell<Q4>, upper: bool) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(15);
+    let bytes = half_steps(cell, upper);
+    let [w0, w1, w2, w3] = bytes.map(|low| _mm256_and_si256(low, mask));
+    let [w4, w5, w6, w7] = bytes.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask));
+    [w0, w1, w2, w3, w4, w5, w6, w7]
+}
+
+/// The bytes of half a cell, by step.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn half_steps<const STEPS: usize>(cell: &Cell<STEPS>, upper: bool) -> [__m256i; STEPS] {
+    cell.each_ref().map(|step| load(half(step, upper)))
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
+pub(super) fn load(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// Eight of the scales as `f32`; exact.
+#[inline]
+#[target_feature(enable = "f16c")]
+pub(super) fn widen(scales: &Scales, upper: bool) -> __m256 {
+    // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(half(scales, upper).as_ptr().cast()) })
+}
+
+#[inline(always)]
+pub(super) fn half<T>([lower, higher]: &[T; 2], upper: bool) -> &T {
+    if upper { higher } else { lower }
+}
+
+#[inline(always)]
+pub(super) fn half_mut<T>([lower, higher]: &mut [T; 2], upper: bool) -> &mut T {
+    if upper { higher } else { lower }
+}
