@@ -13,6 +13,10 @@ pub(crate) trait Visitor {
 #[cfg(not(feature = "prove-check-can-fail"))]
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.visit(Some(demask::Scalar));
+    #[cfg(machine = "rv32v")]
+    visitor.visit(Some(demask::kernels::riscv_vector::Rvv::new()));
+    #[cfg(machine = "wasm-simd")]
+    visitor.visit(Some(demask::kernels::wasm::Simd128::new()));
 }
 
 /// Shows a kernel that must fail.

@@ -8,7 +8,11 @@ mod activations;
 #[cfg(any(test, feature = "kernel-check"))]
 #[doc(hidden)]
 pub mod check;
+#[cfg(demask_kernels = "rvv")]
+pub mod riscv_vector;
 pub mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod wasm;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
