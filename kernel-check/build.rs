@@ -31,7 +31,7 @@ const MPS2_SECURE: Option<Memory> =
 const MPS3: Option<Memory> = Some(Memory { code: (0x1000_0000, "512K"), ram: (0x3100_0000, "4M") });
 const VIRT: Option<Memory> = Some(Memory { code: (0x8000_0000, "16M"), ram: (0x8100_0000, "4M") });
 
-const MACHINES: [Machine; 11] = [
+const MACHINES: [Machine; 12] = [
     machine("m0", "cortex_m", MPS2),
     machine("m3", "cortex_m", MPS2),
     machine("m4f", "cortex_m", MPS2),
@@ -39,6 +39,7 @@ const MACHINES: [Machine; 11] = [
     machine("m33", "cortex_m", MPS2_SECURE),
     machine("m55", "cortex_m", MPS3),
     machine("rv32", "riscv", VIRT),
+    machine("rv32v", "riscv", VIRT),
     machine("a64", "linux_aarch64", None),
     machine("wasm", "wasm", None),
     machine("wasm-simd", "wasm", None),

@@ -35,11 +35,12 @@ m7        | m7        | thumbv7em-none-eabihf        | -Ctarget-cpu=cortex-m7   
 m33       | m33       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m33      | dsp    | qemu-system-arm -M mps2-an505 | scalar dsp
 m55       | m55       | thumbv8m.main-none-eabihf    | -Ctarget-cpu=cortex-m55      | helium | qemu-system-arm -M mps3-an547 | scalar helium
 rv32      | rv32      | riscv32imac-unknown-none-elf | -Ctarget-cpu=generic-rv32    | -      | qemu-system-riscv32 -M virt   | scalar integer
+rv32v     | rv32v     | riscv32imafc-unknown-none-elf | -Ctarget-cpu=generic-rv32   | rvv    | qemu-system-riscv32 -M virt -cpu rv32,v=true,vlen=128,vext_spec=v1.0 | scalar rvv
 a64-max   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu max         | scalar neon dotprod i8mm
 a64-a76   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a76  | scalar neon dotprod
 a64-a53   | a64       | aarch64-unknown-none         | -Ctarget-feature=-strict-align | -      | qemu-aarch64 -cpu cortex-a53  | scalar neon
 wasm      | wasm      | wasm32-unknown-unknown       | -Ctarget-cpu=generic         | -      | node                          | scalar
-wasm-simd | wasm-simd | wasm32-unknown-unknown       | -Ctarget-feature=+simd128    | -      | node                          | scalar
+wasm-simd | wasm-simd | wasm32-unknown-unknown       | -Ctarget-feature=+simd128    | -      | node                          | scalar simd128
 END
 }
 

@@ -28,6 +28,8 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
         // SAFETY: as above.
         visitor.visit(i8mm.then(|| unsafe { I8mm::new_unchecked() }));
     }
+    #[cfg(machine = "wasm-simd")]
+    visitor.visit(Some(demask::kernels::NATIVE));
 }
 
 /// Shows a kernel that must fail.

@@ -14,7 +14,11 @@ pub mod arm;
 pub mod check;
 pub mod integer;
 mod native;
+#[cfg(demask_kernels = "rvv")]
+pub mod riscv_vector;
 pub mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod wasm;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 

@@ -35,6 +35,18 @@ mod family {
     pub(super) const NATIVE: Native = Native::new();
 }
 
+#[cfg(demask_kernels = "rvv")]
+mod family {
+    pub(super) type Native = crate::kernels::riscv_vector::Rvv;
+    pub(super) const NATIVE: Native = Native::new();
+}
+
+#[cfg(demask_kernels = "simd128")]
+mod family {
+    pub(super) type Native = crate::kernels::wasm::Simd128;
+    pub(super) const NATIVE: Native = Native::new();
+}
+
 #[cfg(not(demask_native))]
 mod family {
     pub(super) type Native = crate::kernels::Scalar;

@@ -23,6 +23,9 @@ demask_start:
     la sp, __stack_top
     la t0, demask_fault
     csrw mtvec, t0
+    # Floats and vectors on (mstatus.FS and .VS), where there are any.
+    li t0, 0x2200
+    csrs mstatus, t0
     la t0, __bss_start
     la t1, __bss_end
 1:  bgeu t0, t1, 2f
