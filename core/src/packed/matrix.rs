@@ -174,14 +174,7 @@ impl<'a> PackedMatrix<'a> {
             // Every nibble is a valid 4-bit weight; of the bytes only -128 is no 8-bit one.
             return finite && (self.format == WeightFormat::Q4 || !self.weights.contains(&0x80));
         }
-        let places = |groups| (0..BLOCK_ROWS).flat_map(move |r| (0..groups).map(move |g| (r, g)));
-        self.blocks().all(|block| {
-            places(block.groups).all(|(row, group)| {
-                block
-                    .read(row, group)
-                    .is_some_and(|(values, scale)| scale.is_finite() && !values.contains(&i8::MIN))
-            })
-        })
+        self.blocks().all(|block| block.values_are_valid())
     }
 }
 
@@ -202,5 +195,18 @@ impl Block<'_> {
     #[must_use]
     pub fn read(&self, row: usize, group: usize) -> Option<([i8; GROUP], half::f16)> {
         self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
+    }
+
+    fn values_are_valid(&self) -> bool {
+        // Plain loops: as iterators they take three times the flash.
+        for row in 0..BLOCK_ROWS {
+            for group in 0..self.groups {
+                let Some((values, scale)) = self.read(row, group) else { return false };
+                if !scale.is_finite() || values.contains(&i8::MIN) {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
