@@ -188,6 +188,37 @@ impl<'a> KvHead<'a> {
         self.head_dim
     }
 
+    /// Slots that are there.
+    #[inline(always)]
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        let entries = self.keys.len().min(self.values.len()) / self.head_dim.max(1);
+        let heads = entries.min(self.key_scales.len()).min(self.value_scales.len());
+        heads.div_ceil(self.kv_heads.max(1))
+    }
+
+    /// Heads from one slot to the next, in [`key_memory`](Self::key_memory) and
+    /// [`value_memory`](Self::value_memory).
+    #[inline(always)]
+    #[must_use]
+    pub fn distance(&self) -> usize {
+        self.kv_heads
+    }
+
+    /// Key entries and scales from those of the first slot on.
+    #[inline(always)]
+    #[must_use]
+    pub fn key_memory(&self) -> (&'a [i8], &'a [f32]) {
+        (self.keys, self.key_scales)
+    }
+
+    /// Value entries and scales from those of the first slot on.
+    #[inline(always)]
+    #[must_use]
+    pub fn value_memory(&self) -> (&'a [i8], &'a [f32]) {
+        (self.values, self.value_scales)
+    }
+
     /// Key entries and scale, slot after slot.
     #[inline(always)]
     pub fn keys(&self) -> impl Iterator<Item = (&'a [i8], f32)> {

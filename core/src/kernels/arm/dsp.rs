@@ -4,7 +4,10 @@
 //! The loops are assembly: a tile of 3 activation rows and 2 outputs fits the registers only just.
 //! Their arguments are checked here.
 
-use crate::kernels::scalar::{NotFinite, SOFTMAX_CUTOFF};
+mod attention;
+
+use crate::cache::KvHead;
+use crate::kernels::scalar::{self, NotFinite, SOFTMAX_CUTOFF};
 use crate::kernels::{Activations, ActivationsMut, Kernels};
 use crate::math::{self, LANES};
 use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
@@ -21,6 +24,7 @@ global_asm!(".syntax unified", ".thumb");
 global_asm!(include_str!("dsp/matmul.s"), options(raw));
 global_asm!(include_str!("dsp/quantize.s"), options(raw));
 global_asm!(include_str!("dsp/rows.s"), options(raw));
+global_asm!(include_str!("dsp/attention.s"), options(raw));
 
 /// One tile of activation rows times the pairs of weight rows.
 type Inner = unsafe extern "C" fn(weights: *const u8, tile: *const u32, out: *mut f32, work: &Work);
@@ -159,6 +163,30 @@ impl Kernels for Dsp {
         let len = a.len().min(b.len());
         // SAFETY: reads `len` bytes of each.
         unsafe { demask_dsp_dot(a.as_ptr(), b.as_ptr(), len / 8, len % 8) }
+    }
+
+    fn attention_scores(
+        self,
+        queries: &[i8],
+        query_scales: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        scores: &mut [f32],
+    ) {
+        if !attention::scores(queries, query_scales, kv, visible, scores) {
+            scalar::attention_scores(self, queries, query_scales, kv, visible, scores);
+        }
+    }
+
+    fn attention_values(
+        self,
+        weights: &[f32],
+        inverse_sums: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        out: (&mut [f32], usize),
+    ) {
+        attention::values(weights, inverse_sums, kv, visible, out);
     }
 
     fn exponentiate(self, scores: &mut [f32]) -> f32 {
