@@ -36,12 +36,15 @@ lacking() {
     echo "skip $machine"
 }
 
-# Checks the linked program $1 against `text_limit`.
+# Checks the linked program $1 against `text_limit`; `ours` and `others` are names of kernels.
 check_elf() {
     local elf=$1 flash=0 name type size flags model=0
     if readelf -sW "$elf" | grep -E 'core9panicking|panic_fmt|rust_begin_unwind|panic_is_reachable'; then
         fail "$elf holds a panic path"
     fi
+    # Kernels for other processors, and the portable product that these replace, are not linked.
+    if nm -C "$elf" | grep -E "$others"; then fail "$elf holds kernels that it does not use"; fi
+    nm -C "$elf" | grep -qE "$ours" || fail "$elf does not hold the kernels of its processor"
     # Every section that is loaded, but not the image; .data counts, since flash holds its start.
     while read -r name type size flags; do
         case $name,$type,$flags in
@@ -52,7 +55,7 @@ check_elf() {
     done < <(readelf -SW "$elf" | sed -n 's/^ *\[ *[0-9]*\] //p' | awk '{ print $1, $2, $5, ($7 ~ /A/ ? $7 : "-") }')
     [ "$flash" -le "$text_limit" ] || fail "$elf: $flash bytes of text, more than $text_limit"
     [ "$model" -gt 0 ] || fail "$elf has no .model section"
-    echo "     text $flash bytes (limit $text_limit), image $model bytes in flash, no panic path"
+    echo "     text $flash bytes (limit $text_limit), image $model bytes in flash, no panic path, no unused kernels"
 }
 
 # Runs program $3 in emulator $1 and keeps its output in $2; the rest are options for the emulator.
@@ -127,15 +130,18 @@ prepare_answers() {
 # One machine with one image.
 check() {
     local machine=$1 image=$2 target qemu run=() count=() elf text_limit=$((64 * 1024))
+    local portable='<demask::kernels::scalar::Scalar as demask::kernels::Kernels>' ours others
     case $machine in
     cortex-m4f | cortex-m7)
         target=$arm qemu=qemu-system-arm
+        ours=demask_dsp_ others="$portable|kernels::integer|helium"
         run=(-M mps2-an386 -serial none -chardev stdio,id=host
             -semihosting-config enable=on,target=native,chardev=host)
         [ "$machine" = cortex-m4f ] || run[1]=mps2-an500
         ;;
     rv32)
         # Routines for f32 and f64 come on top where there is no float unit.
+        ours=kernels::integer others="$portable|demask_dsp_|riscv_vector"
         target=$rv qemu=qemu-system-riscv32 text_limit=$((72 * 1024))
         run=(-M virt -bios none -serial stdio -icount shift=0)
         ;;

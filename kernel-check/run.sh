@@ -9,7 +9,7 @@
 #
 # DEMASK_COUNT_TOLERANCE=N  how much larger, in percent (default 1)
 # DEMASK_CHECK_SKIP=1       a missing emulator or Rust target is reported and is no failure
-# DEMASK_CHECK_SECONDS=N    the time limit of one run (default 300)
+# DEMASK_CHECK_SECONDS=N    the time limit of one run (default 600)
 set -euo pipefail
 start_folder=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
 
 readonly program=demask-kernel-check
-readonly time_limit=${DEMASK_CHECK_SECONDS:-300} tolerance=${DEMASK_COUNT_TOLERANCE:-1}
+readonly time_limit=${DEMASK_CHECK_SECONDS:-600} tolerance=${DEMASK_COUNT_TOLERANCE:-1}
 readonly out=target/check
 readonly counter=$PWD/target/insncount.so
 mkdir -p "$out"

@@ -27,7 +27,7 @@
 //! ```no_run
 //! use demask::decode::Threshold;
 //! use demask::image::ModelImage;
-//! use demask::{Engine, Limits, Method, Options, Plan, Scalar, Serial, Session};
+//! use demask::{Engine, Limits, Method, NATIVE, Options, Plan, Serial, Session};
 //!
 //! fn answer(
 //!     image: &[u8],       // 64-byte aligned; stays where it is
@@ -36,7 +36,7 @@
 //!     let image = ModelImage::parse(image)?;
 //!     let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1 })?;
 //!     let (for_engine, for_session) = plan.carve(memory)?;
-//!     let engine = Engine::new(&image, for_engine, Scalar, Serial)?;
+//!     let engine = Engine::new(&image, for_engine, NATIVE, Serial)?;
 //!
 //!     let mut session = Session::new(engine, for_session, Method::with_policy(Threshold(0.9)));
 //!     session.begin(&[2, 17, 42, 3], 56, Options::one_block(56))?;
@@ -91,7 +91,7 @@ pub use checksum::Checksum;
 pub use exec::{Executor, Serial};
 pub use forward::{Engine, EngineError};
 pub use image::ModelImage;
-pub use kernels::{Kernels, Scalar};
+pub use kernels::{Kernels, NATIVE, Native, Scalar};
 pub use memory::{EngineMemory, SessionMemory};
 pub use model::{ForwardError, Model, Vocabulary};
 pub use plan::{Limits, MEMORY_ALIGN, Parts, Plan, PlanError};
