@@ -190,6 +190,7 @@ write_counts() {
     {
         echo "# Executed instructions under QEMU (kernel-check/run.sh --counts), not cycles. Columns: machine,"
         echo "# kernel, operation, shape, instructions, instructions per multiply-accumulate or element."
+        echo "# Commit: $(git describe --always --dirty 2>/dev/null || echo unknown), $(qemu-system-arm --version | head -n 1)"
         { grep . <<<"$kept" | grep '^#' || true; grep '^#' "$out/new"; } | LC_ALL=C sort
         { grep . <<<"$kept" | grep -v '^#' || true; cat "$out/table"; } | LC_ALL=C sort -V
     } >"$out/written"

@@ -4,7 +4,7 @@
 //! - Q4: 256 bytes in 4 steps of 64; a byte's low nibble belongs to step `s`, its high nibble to
 //!   step `s + 4`. A nibble is the weight plus 8.
 
-use super::{byte, nibble, put_nibble};
+use super::put_nibble;
 use crate::packed::{BLOCK_ROWS, GROUP, WeightFormat};
 
 /// Inputs that lie next to each other for one row.
@@ -31,10 +31,29 @@ pub(super) fn write(format: WeightFormat, cell: &mut [u8], row: usize, values: &
     }
 }
 
+/// Four inputs at a time: `Scalar` reads all its weights here.
 #[inline(always)]
 pub(super) fn read(format: WeightFormat, cell: &[u8], row: usize) -> [i8; GROUP] {
-    core::array::from_fn(|input| match format {
-        WeightFormat::Q8 => byte(cell, offset(row, input)) as i8,
-        WeightFormat::Q4 => nibble(cell, offset(row, input % HALF), input >= HALF) as i8 - 8,
-    })
+    let mut values = [0; GROUP];
+    let run = |step: usize| -> [u8; STEP] {
+        let run = cell.get(offset(row, step * STEP)..).and_then(|rest| rest.first_chunk());
+        run.copied().unwrap_or_default()
+    };
+    match format {
+        WeightFormat::Q8 => {
+            for (step, target) in values.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
+                *target = run(step).map(|byte| byte as i8);
+            }
+        }
+        WeightFormat::Q4 => {
+            let (low, high) = values.split_at_mut(HALF);
+            let targets = low.as_chunks_mut::<STEP>().0.iter_mut().zip(high.as_chunks_mut().0);
+            for (step, (low, high)) in targets.enumerate() {
+                let bytes = run(step);
+                *low = bytes.map(|byte| (byte & 15) as i8 - 8);
+                *high = bytes.map(|byte| (byte >> 4) as i8 - 8);
+            }
+        }
+    }
+    values
 }
