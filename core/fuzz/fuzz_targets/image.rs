@@ -4,7 +4,6 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use demask::packed::Layout;
 use common::{Aligned, reseal, with_engine};
 use demask::decode::{Sampling, Score};
 use demask::image::{Header, ModelImage, peek_config};
@@ -42,7 +41,8 @@ fn exercise(image: &ModelImage<'_>) {
 /// One pass, if it is a small one.
 fn forward(image: &ModelImage<'_>) {
     let config = *image.config();
-    let plan = Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: Layout::Rows16, workers: 1 });
+    let plan =
+        Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1 });
     if plan.is_ok_and(|plan| plan.bytes() < 1 << 20) {
         let canvas = [config.mask_id, config.eos_id, config.vocab_size - 1, config.mask_id];
         let sampling = Sampling { temperature: 0.7, seed: 1, step: 2 };
