@@ -204,6 +204,7 @@ impl Kernels for Dsp {
         math::tree_sum(sums)
     }
 
+    #[inline(always)] // called in one place
     fn rms_norm(
         self,
         x: &[f32],
@@ -342,6 +343,7 @@ fn exp(octets: &mut [[f32; LANES]], max: f32, sums: &mut [f32; LANES]) {
     }
 }
 
+#[inline(always)]
 fn sum_squares(x: &[f32]) -> f32 {
     let (octets, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
@@ -356,6 +358,7 @@ fn sum_squares(x: &[f32]) -> f32 {
 }
 
 /// `out = (x * factor) * weight`, for slices of equal length.
+#[inline(always)]
 fn scale(x: &[f32], weight: &[f32], factor: f32, out: &mut [f32]) {
     let (x, x_rest) = x.as_chunks::<LANES>();
     let (weight, weight_rest) = weight.as_chunks::<LANES>();
