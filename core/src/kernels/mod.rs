@@ -148,6 +148,6 @@ mod tests {
 
     #[test]
     fn scalar_is_the_definition() {
-        check::all(Scalar, check::Effort::Quick);
+        check::all(Scalar, check::Effort::Thorough);
     }
 }
