@@ -43,8 +43,9 @@ check_elf() {
         fail "$elf holds a panic path"
     fi
     # Kernels for other processors, and the portable product that these replace, are not linked.
-    if nm -C "$elf" | grep -E "$others"; then fail "$elf holds kernels that it does not use"; fi
-    nm -C "$elf" | grep -qE "$ours" || fail "$elf does not hold the kernels of its processor"
+    nm -C "$elf" >"$out/symbols"
+    if grep -E "$others" "$out/symbols"; then fail "$elf holds kernels that it does not use"; fi
+    grep -qE "$ours" "$out/symbols" || fail "$elf does not hold the kernels of its processor"
     # Every section that is loaded, but not the image; .data counts, since flash holds its start.
     while read -r name type size flags; do
         case $name,$type,$flags in
