@@ -1,7 +1,7 @@
 //! A model of random weights, of the size of real ones for small devices: what it says means
 //! nothing, what it costs does.
 
-use demask::image::{Architecture, ModelConfig, RopePairs, TensorRole};
+use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use demask::packed::Format;
 use demask_quant::{BoxError, Quantization, Sections, WeightSource, write_image};
 use std::fs::{File, rename};
@@ -25,6 +25,7 @@ pub const EDGE: ModelConfig = ModelConfig {
     norm_eps: 1e-5,
     rope_pairs: RopePairs::Adjacent,
     tied_head: false,
+    features: Features::PLAIN,
 };
 
 /// Uniform weights that keep the size of a row; norms of 1.
@@ -32,7 +33,7 @@ struct Random(u32);
 
 impl WeightSource for Random {
     fn read_rows(&mut self, role: TensorRole, _: usize, out: &mut [f32]) -> Result<(), BoxError> {
-        if role.is_norm() {
+        if role.stays_f32() {
             out.fill(1.0);
             return Ok(());
         }

@@ -68,7 +68,7 @@ impl core::error::Error for PlanError {}
 ///
 /// # Example
 /// ```
-/// use demask::image::{Architecture, ModelConfig, RopePairs};
+/// use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 /// use demask::packed::Layout;
 /// use demask::{Limits, Plan};
 ///
@@ -76,7 +76,7 @@ impl core::error::Error for PlanError {}
 ///     architecture: Architecture::Llada,
 ///     vocab_size: 1024, model_dim: 128, layers: 6, heads: 4, kv_heads: 2, head_dim: 32,
 ///     ffn_dim: 384, context: 128, mask_id: 1, eos_id: 0, rope_theta: 10_000.0, norm_eps: 1e-5,
-///     rope_pairs: RopePairs::HalfSplit, tied_head: true,
+///     rope_pairs: RopePairs::HalfSplit, tied_head: true, features: Features::PLAIN,
 /// };
 /// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
 ///     Ok(plan) => plan,

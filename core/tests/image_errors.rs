@@ -129,7 +129,10 @@ fn absurd_sizes_name_their_field() {
         }
     }
     let word = |index: usize, value| refused_word(config + 4 * index, value);
-    assert_eq!(word(0, 9), E::Config("architecture (this build knows 1 = llada)"));
+    for unknown in [0, 12] {
+        let problem = "architecture (not one that this version knows)";
+        assert_eq!(word(0, unknown), E::Config(problem));
+    }
     assert_eq!(word(6, 5), E::Config("head_dim (must be even)"));
     assert_eq!(word(5, 3), E::Config("kv_heads (must divide heads)"));
     assert_eq!(word(9, 11), E::Config("mask_id (must be below vocab_size)"));
@@ -142,9 +145,10 @@ fn absurd_sizes_name_their_field() {
     for eps in [f32::NAN, f32::INFINITY, 0.0, -1e-5] {
         assert_eq!(word(12, eps.to_bits()), E::Config("norm_eps"));
     }
-    assert_eq!(word(13, 4), E::Config("flags"));
-    assert_eq!(word(14, 1), E::Config("reserved words"));
-    assert_eq!(word(15, 1), E::Config("reserved words"));
+    assert_eq!(word(13, 1 << 11), E::Config("flags"));
+    assert_eq!(word(13, 1 << 8), E::Config("experts (details without a count)"));
+    assert_eq!(word(14, 1 << 20), E::Config("attention (length of a block)"));
+    assert_eq!(word(15, 1), E::Config("rope_dim (even, in a head)"));
     // The heads fit one by one and not together.
     let both = refusal(|image| {
         image[config + 16..config + 20].copy_from_slice(&1024u32.to_le_bytes());
@@ -174,7 +178,7 @@ fn the_tensor_table() {
     });
     assert_eq!(swapped, wrong(TensorRole::Key(0), "expected here, another one found"));
     let q8 = kind_code(Format::Q8, Layout::Rows16);
-    let norm = wrong(TensorRole::AttentionNorm(0), "norm weights must be f32");
+    let norm = wrong(TensorRole::AttentionNorm(0), "norms, biases and routers must be f32");
     assert_eq!(refused_word(at(1) + 4, q8), norm);
     let order = "packed in an order that this version does not know";
     for (code, problem) in [

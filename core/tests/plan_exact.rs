@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Aligned, Random, SMALLEST};
-use demask::image::{Architecture, ModelConfig, RopePairs};
+use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 use demask::packed::Layout;
 use demask::{Limits, Plan, PlanError, SessionMemory};
 
@@ -23,6 +23,7 @@ const DEVICE: ModelConfig = ModelConfig {
     norm_eps: 1e-5,
     rope_pairs: RopePairs::HalfSplit,
     tied_head: true,
+    features: Features::PLAIN,
 };
 
 /// Firmware sizes a static with this: it has to work in a constant.

@@ -52,7 +52,7 @@ impl Quantization {
 
     fn format(self, role: TensorRole) -> Format {
         match role {
-            role if role.is_norm() => Format::F32,
+            role if role.stays_f32() => Format::F32,
             TensorRole::Embedding | TensorRole::Head => self.embedding,
             _ => self.layers,
         }
@@ -178,7 +178,10 @@ pub fn write_image<O: Write + Seek>(
 ) -> Result<Report, WriteError> {
     sections.check().map_err(WriteError::Config)?;
     let (table, weights_len) = tensor_table(&sections.config, quantization);
-    let mut small = vec![(SectionKind::Config, sections.config.to_bytes().to_vec())];
+    let mut small = vec![(
+        SectionKind::Config,
+        sections.config.to_bytes()[..sections.config.section_bytes()].to_vec(),
+    )];
     small.extend(sections.tokenizer.clone().map(|t| (SectionKind::Tokenizer, t)));
     small.extend(sections.prompt.as_ref().map(|p| (SectionKind::Prompt, p.to_section())));
     small.push((SectionKind::Tensors, table));

@@ -6,7 +6,7 @@ mod common;
 use common::{
     Aligned, RandomWeights, SMALLEST, image_with, sections, sections_of_every_kind, tokenizer,
 };
-use demask::image::{ModelConfig, ModelImage, TensorRole};
+use demask::image::{Features, ModelConfig, ModelImage, TensorRole};
 use demask::packed::{Format, Layout};
 use demask_quant::{Quantization, Report, TensorReport, write_image};
 use half::f16;
@@ -25,6 +25,7 @@ fn config() -> ModelConfig {
         head_dim: 6,
         ffn_dim: 70,
         tied_head: false,
+        features: Features::PLAIN,
         ..SMALLEST
     }
 }
@@ -91,7 +92,7 @@ fn every_tensor_reads_back_within_its_format() {
         assert_eq!((report.image_bytes, *image.config()), (bytes.len() as u64, config()));
         for tensor in image.tensors() {
             let format = match tensor.role {
-                role if role.is_norm() => Format::F32,
+                role if role.stays_f32() => Format::F32,
                 TensorRole::Embedding | TensorRole::Head => quantization.embedding,
                 _ => quantization.layers,
             };

@@ -3,7 +3,7 @@ use super::*;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::SafeTensors;
-use demask::image::Architecture;
+use demask::image::{Architecture, Features};
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -22,6 +22,7 @@ fn config() -> ModelConfig {
         norm_eps: 1e-5,
         rope_pairs: RopePairs::HalfSplit,
         tied_head: false,
+        features: Features::PLAIN,
     }
 }
 

@@ -118,7 +118,7 @@ fn weights_of_bundled() -> Option<usize> {
     let config = model.config();
     let size = |role: TensorRole| role.shape(config).0 * role.shape(config).1;
     let lookup = if config.tied_head { 0 } else { size(TensorRole::Embedding) };
-    let matrices = TensorRole::all(config).filter(|role| !role.is_norm());
+    let matrices = TensorRole::all(config).filter(|role| !role.stays_f32());
     Some(matrices.map(size).sum::<usize>() - lookup)
 }
 

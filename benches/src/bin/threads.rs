@@ -9,7 +9,7 @@
 
 use demask::ModelImage;
 use demask::decode::{Sampling, Score};
-use demask::image::{Architecture, ModelConfig, RopePairs, TensorRole};
+use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use demask::packed::Format;
 use demask_quant::{BoxError, Quantization, Sections, WeightSource, write_image};
 use demask_std::detect::Choice;
@@ -40,6 +40,7 @@ const RANDOM: ModelConfig = ModelConfig {
     norm_eps: 1e-5,
     rope_pairs: RopePairs::HalfSplit,
     tied_head: true,
+    features: Features::PLAIN,
 };
 
 /// Weights that a kernel cannot tell from real ones.

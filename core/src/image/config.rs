@@ -2,17 +2,12 @@
 
 use super::ImageError;
 use super::bytes::read_u32;
+use super::features::{self, Architecture, Attention, Features};
 
-/// Length of the CONFIG section in bytes: sixteen little-endian words.
+/// Length of the CONFIG section of a plain transformer in bytes: sixteen little-endian words.
 pub const CONFIG_BYTES: usize = 64;
-
-/// Model family, and with it the attention pattern and tensor set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// LLaDA: bidirectional attention, RMSNorm, rotary positions, SwiGLU, no biases.
-    Llada = 1,
-}
+/// Length of a CONFIG section that tells more [`Features`] than sixteen words hold.
+pub const EXTENDED_CONFIG_BYTES: usize = 128;
 
 /// Which elements of a head form the rotated pairs of RoPE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +52,8 @@ pub struct ModelConfig {
     pub rope_pairs: RopePairs,
     /// The head shares the embedding's weights.
     pub tied_head: bool,
+    /// What the family changes in, or adds to, the plain transformer.
+    pub features: Features,
 }
 
 const FLAG_TIED: u32 = 1;
@@ -92,27 +89,47 @@ impl ModelConfig {
     /// # Errors
     /// [`ImageError::Config`] names the first field that is out of range.
     pub const fn parse(section: &[u8]) -> Result<Self, ImageError> {
-        if section.len() != CONFIG_BYTES {
+        if section.len() != CONFIG_BYTES && section.len() != EXTENDED_CONFIG_BYTES {
             return Err(ImageError::Config("length of the section"));
         }
+        // The words that a short section lacks are zero.
         macro_rules! word {
-            ($i:literal) => {
+            ($i:expr) => {
                 match read_u32(section, $i * 4) {
                     Some(w) => w,
-                    None => return Err(ImageError::Config("length of the section")),
+                    None => 0,
                 }
             };
         }
-        let architecture = match word!(0) {
-            1 => Architecture::Llada,
-            _ => return Err(ImageError::Config("architecture (this build knows 1 = llada)")),
+        let Some(architecture) = Architecture::from_code(word!(0)) else {
+            return Err(ImageError::Config("architecture (not one that this version knows)"));
         };
         let flags = word!(13);
-        if flags & !(FLAG_TIED | FLAG_ADJACENT) != 0 {
+        if flags & !(FLAG_TIED | FLAG_ADJACENT | features::FLAGS) != 0 {
             return Err(ImageError::Config("flags"));
         }
-        if word!(14) != 0 || word!(15) != 0 {
-            return Err(ImageError::Config("reserved words"));
+        let more = [
+            word!(14),
+            word!(15),
+            word!(16),
+            word!(17),
+            word!(18),
+            word!(19),
+            word!(20),
+            word!(21),
+            word!(22),
+            word!(23),
+        ];
+        let features = match Features::from_words(flags, &more) {
+            Ok(features) => features,
+            Err(e) => return Err(e),
+        };
+        let mut reserved = 24;
+        while reserved < EXTENDED_CONFIG_BYTES / 4 {
+            if word!(reserved) != 0 {
+                return Err(ImageError::Config("reserved words"));
+            }
+            reserved += 1;
         }
         let config = Self {
             architecture,
@@ -134,6 +151,7 @@ impl ModelConfig {
                 RopePairs::HalfSplit
             },
             tied_head: flags & FLAG_TIED != 0,
+            features,
         };
         match config.validate() {
             Ok(()) => Ok(config),
@@ -170,7 +188,9 @@ impl ModelConfig {
         if self.query_dim() > limit::DIM as usize {
             return Err(ImageError::Config("heads * head_dim"));
         }
-        if self.mask_id >= self.vocab_size {
+        // A causal model has no mask: the id behind the last one stands for it on a canvas.
+        let causal = matches!(self.features.attention, Attention::BlockCausal(1));
+        if self.mask_id >= self.vocab_size && !(causal && self.mask_id == self.vocab_size) {
             return Err(ImageError::Config("mask_id (must be below vocab_size)"));
         }
         if self.eos_id >= self.vocab_size || self.eos_id == self.mask_id {
@@ -183,13 +203,27 @@ impl ModelConfig {
         if !(self.norm_eps >= 1e-12 && self.norm_eps <= 1.0) {
             return Err(ImageError::Config("norm_eps"));
         }
-        Ok(())
+        let shape = (self.layers, self.model_dim, self.head_dim);
+        self.features.validate(shape, (limit::FFN, limit::CONTEXT))
     }
 
-    /// The section's bytes, for writers.
+    /// Entries of a head that are rotated.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; CONFIG_BYTES] {
-        let mut flags = 0;
+    pub const fn rope_dim(&self) -> u32 {
+        if self.features.rope_dim == 0 { self.head_dim } else { self.features.rope_dim }
+    }
+
+    /// Length of the section in bytes.
+    #[must_use]
+    pub fn section_bytes(&self) -> usize {
+        let (_, [_, _, rest @ ..]) = self.features.to_words();
+        if rest == [0; features::WORDS - 2] { CONFIG_BYTES } else { EXTENDED_CONFIG_BYTES }
+    }
+
+    /// The section's bytes, for writers: the first [`section_bytes`](Self::section_bytes) of them.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; EXTENDED_CONFIG_BYTES] {
+        let (mut flags, more) = self.features.to_words();
         if self.tied_head {
             flags |= FLAG_TIED;
         }
@@ -211,11 +245,11 @@ impl ModelConfig {
             self.rope_theta.to_bits(),
             self.norm_eps.to_bits(),
             flags,
-            0,
-            0,
         ];
-        let mut out = [0; CONFIG_BYTES];
-        for (bytes, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        let mut out = [0; EXTENDED_CONFIG_BYTES];
+        for (bytes, word) in
+            out.as_chunks_mut::<4>().0.iter_mut().zip(words.into_iter().chain(more))
+        {
             *bytes = word.to_le_bytes();
         }
         out

@@ -6,19 +6,25 @@ pub(crate) mod bytes;
 mod config;
 mod digest;
 mod error;
+mod features;
 mod header;
 mod prompt;
+mod role;
 mod tensor;
 
-pub use config::{Architecture, CONFIG_BYTES, ModelConfig, RopePairs};
+pub use config::{CONFIG_BYTES, EXTENDED_CONFIG_BYTES, ModelConfig, RopePairs};
 pub use digest::{manifest_digest, section_digest};
 pub use error::ImageError;
+pub use features::{
+    Architecture, Attention, Experts, Features, FeedForward, MAX_CHOSEN, MAX_EXPERTS, Norm,
+};
 pub use header::{
     DIGEST_BYTES, ENTRY_BYTES, HEADER_BYTES, Header, MAGIC, MANIFEST_DIGEST_AT, MAX_SECTIONS,
     Section, SectionKind, VERSION,
 };
 pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
-pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, TensorRole, kind_code, stored_bytes};
+pub use role::TensorRole;
+pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
 use crate::packed::Layout;
 use crate::text::Tokenizer;

@@ -1,145 +1,11 @@
 //! The TENSORS section: one entry per tensor, in one canonical order, and the views made from it.
 
 use super::bytes::{align_up, range, read_u32, read_u64};
-use super::{ALIGN, ImageError, ModelConfig};
+use super::{ALIGN, ImageError, ModelConfig, TensorRole};
 use crate::packed::{BLOCK_ROWS, Format, GROUP, Layout, PackedMatrix, WeightFormat};
 
 /// Length of one entry of the TENSORS section in bytes.
 pub const TENSOR_ENTRY_BYTES: usize = 32;
-
-/// What a tensor does in the network. The number is the layer, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TensorRole {
-    /// Token embedding, `[vocab, model_dim]`; also the head when that is tied.
-    Embedding,
-    /// RMSNorm weights before attention, `[model_dim]`.
-    AttentionNorm(u32),
-    /// Query projection, `[heads * head_dim, model_dim]`.
-    Query(u32),
-    /// Key projection, `[kv_heads * head_dim, model_dim]`.
-    Key(u32),
-    /// Value projection, `[kv_heads * head_dim, model_dim]`.
-    Value(u32),
-    /// Attention output projection, `[model_dim, heads * head_dim]`.
-    AttentionOutput(u32),
-    /// RMSNorm weights before the feed-forward network, `[model_dim]`.
-    FfnNorm(u32),
-    /// Gate projection, `[ffn_dim, model_dim]`.
-    Gate(u32),
-    /// Up projection, `[ffn_dim, model_dim]`.
-    Up(u32),
-    /// Down projection, `[model_dim, ffn_dim]`.
-    Down(u32),
-    /// Final RMSNorm weights, `[model_dim]`.
-    OutputNorm,
-    /// Head, `[vocab, model_dim]`, when it is not the embedding.
-    Head,
-}
-
-/// Tensors of one layer, in file order.
-const PER_LAYER: [fn(u32) -> TensorRole; 9] = [
-    TensorRole::AttentionNorm,
-    TensorRole::Query,
-    TensorRole::Key,
-    TensorRole::Value,
-    TensorRole::AttentionOutput,
-    TensorRole::FfnNorm,
-    TensorRole::Gate,
-    TensorRole::Up,
-    TensorRole::Down,
-];
-
-impl TensorRole {
-    /// Every tensor of a model in file order: embedding, layers, final norm, head.
-    pub fn all(config: &ModelConfig) -> impl Iterator<Item = Self> + use<> {
-        let head = (!config.tied_head).then_some(Self::Head);
-        core::iter::once(Self::Embedding)
-            .chain((0..config.layers).flat_map(|l| PER_LAYER.into_iter().map(move |role| role(l))))
-            .chain(core::iter::once(Self::OutputNorm))
-            .chain(head)
-    }
-
-    /// Rows and columns; norms have one row.
-    #[must_use]
-    pub const fn shape(self, config: &ModelConfig) -> (usize, usize) {
-        let model = config.model_dim as usize;
-        match self {
-            Self::Embedding | Self::Head => (config.vocab_size as usize, model),
-            Self::AttentionNorm(_) | Self::FfnNorm(_) | Self::OutputNorm => (1, model),
-            Self::Query(_) => (config.query_dim(), model),
-            Self::Key(_) | Self::Value(_) => (config.kv_dim(), model),
-            Self::AttentionOutput(_) => (model, config.query_dim()),
-            Self::Gate(_) | Self::Up(_) => (config.ffn_dim as usize, model),
-            Self::Down(_) => (model, config.ffn_dim as usize),
-        }
-    }
-
-    /// Norm weights stay `f32`.
-    #[must_use]
-    pub const fn is_norm(self) -> bool {
-        matches!(self, Self::AttentionNorm(_) | Self::FfnNorm(_) | Self::OutputNorm)
-    }
-
-    /// Number that stands for the role in a file, and the layer (0 where there is none).
-    #[must_use]
-    pub const fn code(self) -> (u16, u16) {
-        match self {
-            Self::Embedding => (1, 0),
-            Self::AttentionNorm(l) => (2, l as u16),
-            Self::Query(l) => (3, l as u16),
-            Self::Key(l) => (4, l as u16),
-            Self::Value(l) => (5, l as u16),
-            Self::AttentionOutput(l) => (6, l as u16),
-            Self::FfnNorm(l) => (7, l as u16),
-            Self::Gate(l) => (8, l as u16),
-            Self::Up(l) => (9, l as u16),
-            Self::Down(l) => (10, l as u16),
-            Self::OutputNorm => (11, 0),
-            Self::Head => (12, 0),
-        }
-    }
-
-    /// Position in the canonical order.
-    #[must_use]
-    pub const fn index(self, config: &ModelConfig) -> usize {
-        let (code, layer) = self.code();
-        let per_layer = PER_LAYER.len();
-        match self {
-            Self::Embedding => 0,
-            Self::OutputNorm => 1 + config.layers as usize * per_layer,
-            Self::Head => 2 + config.layers as usize * per_layer,
-            _ => 1 + layer as usize * per_layer + (code - 2) as usize,
-        }
-    }
-
-    /// Short name for tables and messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Embedding => "embedding",
-            Self::AttentionNorm(_) => "attention_norm",
-            Self::Query(_) => "query",
-            Self::Key(_) => "key",
-            Self::Value(_) => "value",
-            Self::AttentionOutput(_) => "attention_output",
-            Self::FfnNorm(_) => "ffn_norm",
-            Self::Gate(_) => "gate",
-            Self::Up(_) => "up",
-            Self::Down(_) => "down",
-            Self::OutputNorm => "output_norm",
-            Self::Head => "head",
-        }
-    }
-
-    /// The layer that the tensor belongs to, if it belongs to one.
-    #[must_use]
-    pub const fn layer(self) -> Option<u32> {
-        match self {
-            Self::Embedding | Self::OutputNorm | Self::Head => None,
-            _ => Some(self.code().1 as u32),
-        }
-    }
-}
 
 /// One tensor of an image.
 #[derive(Debug, Clone, Copy)]
@@ -249,8 +115,8 @@ pub(super) fn parse_entry<'a>(
         None => (layout == ROW_MAJOR).then_some(Layout::default()),
     };
     let layout = layout.ok_or(error("packed in an order that this version does not know"))?;
-    if role.is_norm() && format != Format::F32 {
-        return Err(error("norm weights must be f32"));
+    if role.stays_f32() && format != Format::F32 {
+        return Err(error("norms, biases and routers must be f32"));
     }
     if (rows as usize, cols as usize) != role.shape(config) {
         return Err(error("shape differs from the configuration"));

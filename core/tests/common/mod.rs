@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use demask::image::{
-    Architecture, ENTRY_BYTES, HEADER_BYTES, MANIFEST_DIGEST_AT, ModelConfig, ModelImage,
+    Architecture, ENTRY_BYTES, Features, HEADER_BYTES, MANIFEST_DIGEST_AT, ModelConfig, ModelImage,
     RopePairs, SectionKind, TENSOR_ENTRY_BYTES, TensorRole, manifest_digest, section_digest,
 };
 use demask::packed::Format;
@@ -87,7 +87,7 @@ impl RandomWeights {
         let tensor = self.seed ^ u64::from(code) << 48 ^ u64::from(layer) << 32;
         let bits = mix(mix(tensor.wrapping_add(0x5EED)) ^ place);
         let uniform = (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        if role.is_norm() {
+        if role.stays_f32() {
             return 1.0 + 0.3 * uniform;
         }
         let (_, cols) = role.shape(&self.config);
@@ -130,6 +130,7 @@ pub const SMALLEST: ModelConfig = ModelConfig {
     norm_eps: 1e-5,
     rope_pairs: RopePairs::HalfSplit,
     tied_head: true,
+    features: Features::PLAIN,
 };
 
 /// The sections beside the weights, with no tokenizer and no prompt.

@@ -78,7 +78,7 @@ fn time_forward(
 
 /// Multiplications by weights for one row, head included.
 fn weights_per_row(c: &ModelConfig) -> u64 {
-    let matrices = TensorRole::all(c).filter(|r| !r.is_norm() && *r != TensorRole::Embedding);
+    let matrices = TensorRole::all(c).filter(|r| !r.stays_f32() && *r != TensorRole::Embedding);
     let (vocab, model) = TensorRole::Embedding.shape(c);
     let tied = if c.tied_head { vocab * model } else { 0 };
     matrices.map(|r| r.shape(c)).map(|(r, k)| (r * k) as u64).sum::<u64>() + tied as u64

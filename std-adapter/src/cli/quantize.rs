@@ -163,7 +163,7 @@ fn print(report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
     let rows: Vec<Vec<String>> = report
         .tensors
         .iter()
-        .filter(|t| !t.role.is_norm())
+        .filter(|t| !t.role.stays_f32())
         .map(|t| {
             vec![
                 label(t),

@@ -190,6 +190,8 @@ pub fn tensor_name(role: TensorRole) -> String {
         TensorRole::Gate(layer) => (layer, "ff_proj"),
         TensorRole::Up(layer) => (layer, "up_proj"),
         TensorRole::Down(layer) => (layer, "ff_out"),
+        // What only other families have.
+        other => return format!("{} (not in LLaDA checkpoints)", other.name()),
     };
     format!("model.transformer.blocks.{layer}.{name}.weight")
 }

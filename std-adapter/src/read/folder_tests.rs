@@ -15,7 +15,7 @@ fn shapes(tied: bool) -> BTreeMap<String, Vec<usize>> {
     let config = HfConfig::parse(CONFIG.replace("TIED", &tied.to_string()).as_bytes()).unwrap();
     let shape = |role: TensorRole| {
         let (rows, cols) = stored_shape(role, &config);
-        if role.is_norm() { vec![cols] } else { vec![rows, cols] }
+        if role.stays_f32() { vec![cols] } else { vec![rows, cols] }
     };
     TensorRole::all(&config.model).map(|role| (tensor_name(role), shape(role))).collect()
 }

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use demask::image::{Architecture, ModelConfig, RopePairs};
+use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 use serde_json::{Map, Value};
 
 use super::read_capped;
@@ -251,6 +251,7 @@ impl Fields {
                 norm_eps: self.float("rms_norm_eps", 1e-5, 1e-12, 1.0)?,
                 rope_pairs: RopePairs::HalfSplit,
                 tied_head: self.flag("weight_tying", true)?,
+                features: Features::PLAIN,
             },
             embedding_rows: self
                 .integer("embedding_size", 1, 2 * limit::VOCAB)?
