@@ -5,6 +5,7 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
+use demask::Pass;
 use demask::decode::{CommitPolicy, Sampling, Score, Threshold, TopQ};
 use demask::image::ModelImage;
 use demask::{Kernels, Method, Model, Options, Session};
@@ -42,7 +43,9 @@ impl WithKernels for Forward<'_, '_> {
         self.group.bench_function(BenchmarkId::new(self.canvas.to_string(), K::NAME), |bencher| {
             bencher.iter(|| {
                 let canvas = black_box(&canvas);
-                engine.score(canvas, &wanted, &Sampling::GREEDY, &mut scores).expect("it runs");
+                engine
+                    .score(&Pass::whole(canvas, &wanted), &Sampling::GREEDY, &mut scores)
+                    .expect("it runs");
                 black_box(&mut scores);
             });
         });

@@ -9,13 +9,13 @@ mod sweep;
 
 use crate::decode::{Sampling, Score};
 use crate::exec::{Executor, Pieces, Split};
-use crate::image::{ModelConfig, ModelImage};
+use crate::image::{Attention, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
-use crate::layers::rope::fill_tables;
+use crate::layers::rope::{MAX_POSITIONS, fill_tables};
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
-use crate::model::{ForwardError, Model, Vocabulary};
+use crate::model::{ForwardError, Model, Pass, Vocabulary};
 use crate::packed::{Layout, PackedMatrix};
 use crate::rows::Rows;
 use core::fmt;
@@ -29,6 +29,8 @@ pub struct Engine<'a, K, E> {
     memory: EngineMemory<'a>,
     kernels: K,
     executor: E,
+    /// Positions that the window has left behind.
+    slid: usize,
 }
 
 /// Why an engine could not be built.
@@ -107,8 +109,8 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for layer in 0..config.layers {
             LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
         }
-        fill_tables(config, memory.cos, memory.sin);
-        Ok(Self { image: *image, outer, memory, kernels, executor })
+        fill_tables(config, (memory.cos, memory.sin), (0, 0));
+        Ok(Self { image: *image, outer, memory, kernels, executor, slid: 0 })
     }
 
     /// The model.
@@ -117,7 +119,8 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         self.image.config()
     }
 
-    /// Writes the logits of every position, `[canvas.len(), vocab_size]`.
+    /// Writes the logits of every row, `[canvas.len(), vocab_size]`. Row `i` is what the row of
+    /// position `i` says, whatever position that is about (no shift).
     ///
     /// For checking accuracy: decoding never holds a vocabulary of logits.
     ///
@@ -131,7 +134,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             return Err(ForwardError::OutputLength { needed, given });
         }
         let rows = Rows::Span(0, canvas.len());
-        self.run_layers(canvas, rows)?;
+        self.run_layers(canvas, rows, rows)?;
         let hidden = &*self.memory.hidden;
         let rows = LogitPiece { rows, hidden, out, vocab };
         let context = context(&self.image, &self.outer, self.kernels);
@@ -141,15 +144,21 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             .map_err(|_| ForwardError::NotFinite { layer: None })
     }
 
-    /// Runs all layers; the hidden rows in `wanted` are then those of the last one.
-    fn run_layers(&mut self, canvas: &[u32], wanted: Rows<'_>) -> Result<(), ForwardError> {
-        self.embed(canvas)?;
+    /// Runs `rows` through all layers; the hidden rows in `wanted`, which are among them, are then
+    /// those of the last one.
+    fn run_layers(
+        &mut self,
+        canvas: &[u32],
+        rows: Rows<'_>,
+        wanted: Rows<'_>,
+    ) -> Result<(), ForwardError> {
+        self.embed(canvas, rows)?;
         let image = self.image;
         let memory = &mut self.memory;
         let (executor, shape) = (&self.executor, memory.shape);
         let context = context(&image, &self.outer, self.kernels);
         let rotation = (&*memory.cos, &*memory.sin);
-        let all = Rows::Span(0, canvas.len());
+        let all = rows;
         let layers = image.config().layers;
         for layer in 0..layers {
             // Checked when the engine was built.
@@ -184,16 +193,30 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         if len > max { Err(ForwardError::CanvasTooLong { len, max }) } else { Ok(()) }
     }
 
-    fn embed(&mut self, canvas: &[u32]) -> Result<(), ForwardError> {
+    fn embed(&mut self, canvas: &[u32], rows: Rows<'_>) -> Result<(), ForwardError> {
         self.check_length(canvas)?;
         let dim = (self.image.config().model_dim as usize).max(1);
-        let rows = self.memory.hidden.chunks_exact_mut(dim);
-        for (position, (&id, row)) in canvas.iter().zip(rows).enumerate() {
+        for position in rows.iter() {
+            let row = self.memory.hidden.get_mut(position * dim..).and_then(|r| r.get_mut(..dim));
+            let (Some(&id), Some(row)) = (canvas.get(position), row) else { continue };
             if !dequantize::<K>(&self.outer.embedding, id as usize, row) {
                 return Err(ForwardError::UnknownToken { position, id });
             }
         }
         Ok(())
+    }
+
+    /// Whether every row of `wanted` is among those computed.
+    fn check_rows(&self, pass: &Pass<'_>, wanted: Rows<'_>) -> Result<(), ForwardError> {
+        let len = pass.canvas.len();
+        let computed = |row: usize| match pass.rows {
+            None => row < len,
+            Some(rows) => rows.binary_search(&(row.min(usize::from(u16::MAX)) as u16)).is_ok(),
+        };
+        match wanted.iter().find(|row| !computed(*row)) {
+            Some(row) => Err(ForwardError::RowNotComputed { row }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -229,6 +252,7 @@ fn context<'t, 'a, K: Kernels>(
         model_dim: c.model_dim as usize,
         eps: c.norm_eps,
         pairs: c.rope_pairs,
+        sees: c.features.attention,
         attention: AttentionShape {
             heads: c.heads as usize,
             kv_heads: c.kv_heads as usize,
@@ -247,17 +271,36 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         self.memory.ring.slots
     }
 
+    fn attention(&self) -> Attention {
+        self.image.config().features.attention
+    }
+
+    fn shifted_logits(&self) -> bool {
+        self.image.config().features.shifted_logits
+    }
+
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        self.run_layers(canvas, Rows::List(wanted))?;
-        let rows = Rows::List(wanted);
+        let &Pass { canvas, wanted, .. } = pass;
+        let shifted = self.shifted_logits();
+        let rows = match pass.rows {
+            None => Rows::Span(0, canvas.len()),
+            Some(rows) => Rows::List(rows),
+        };
+        let sources = match (shifted, wanted) {
+            (false, wanted) => Rows::List(wanted),
+            // Row 0 predicts itself and position 1; it must be computed once.
+            (true, [0, others @ ..]) if others.first() == Some(&1) => Rows::Before(others),
+            (true, wanted) => Rows::Before(wanted),
+        };
+        self.check_rows(pass, sources)?;
+        self.run_layers(canvas, rows, sources)?;
         let hidden = &*self.memory.hidden;
-        let rows = HeadPiece { rows, hidden, scores };
+        let rows = HeadPiece { positions: wanted, shifted, hidden, scores };
         let context = context(&self.image, &self.outer, self.kernels);
         let mask_id = self.image.config().mask_id;
         let scratch =
@@ -266,5 +309,18 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             sweep::head_scores(&context, mask_id, sampling, piece, s)
         })
         .map_err(|_| ForwardError::NotFinite { layer: None })
+    }
+
+    fn slide(&mut self, keep: usize, drop: usize) -> bool {
+        let memory = &mut self.memory;
+        let slid = self.slid.saturating_add(drop);
+        if slid.saturating_add(memory.ring.slots) > MAX_POSITIONS {
+            return false;
+        }
+        memory.ring.slide(keep, drop);
+        let tables = (&mut *memory.cos, &mut *memory.sin);
+        fill_tables(self.image.config(), tables, (keep, keep.saturating_add(slid)));
+        self.slid = slid;
+        true
     }
 }

@@ -93,7 +93,7 @@ pub use forward::{Engine, EngineError};
 pub use image::ModelImage;
 pub use kernels::{Kernels, NATIVE, Native, Scalar};
 pub use memory::{EngineMemory, SessionMemory};
-pub use model::{ForwardError, Model, Vocabulary};
+pub use model::{ForwardError, Model, Pass, Vocabulary};
 pub use plan::{Limits, MEMORY_ALIGN, Parts, Plan, PlanError};
 pub use session::{Method, Options, Progress, Session, SessionError};
 pub use trace::{StepEvent, Trace};

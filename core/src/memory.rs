@@ -94,6 +94,7 @@ pub struct SessionMemory<'a> {
     pub(crate) canvas: &'a mut [u32],
     pub(crate) scores: &'a mut [Score],
     pub(crate) wanted: &'a mut [u16],
+    pub(crate) rows: &'a mut [u16],
     pub(crate) commits: &'a mut [Commit],
 }
 
@@ -108,7 +109,7 @@ impl<'a> SessionMemory<'a> {
     pub(crate) const fn size(canvas: usize) -> Size {
         Size::of::<u32>(canvas)
             .plus(Size::of::<Score>(canvas))
-            .plus(Size::of::<u16>(canvas))
+            .plus(Size::of::<u16>(canvas).times(2))
             .plus(Size::of::<Commit>(canvas))
     }
 
@@ -131,6 +132,7 @@ impl<'a> SessionMemory<'a> {
             canvas: carver.take(canvas, 1)?,
             scores: carver.take(canvas, 1)?,
             wanted: carver.take(canvas, 1)?,
+            rows: carver.take(canvas, 1)?,
             commits: carver.take(canvas, 1)?,
         })
     }

@@ -1,6 +1,7 @@
 //! What a decoder needs from a network.
 
 use crate::decode::{Sampling, Score};
+use crate::image::Attention;
 use core::fmt;
 
 /// Ids that a decoder treats specially, and the number of ids.
@@ -8,10 +9,34 @@ use core::fmt;
 pub struct Vocabulary {
     /// Number of token ids.
     pub size: u32,
-    /// Stands for "not yet decided"; never proposed.
+    /// Stands for "not yet decided"; never proposed. A causal model has no such token: there it is
+    /// the number of ids, and no row that holds it may be computed.
     pub mask_id: u32,
     /// Ends a text.
     pub eos_id: u32,
+}
+
+/// One forward pass: what is on the canvas, which rows go through the network, whose scores are
+/// wanted.
+///
+/// A slot whose row is not computed keeps keys and values of the last pass that computed it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// The tokens of all slots.
+    pub canvas: &'a [u32],
+    /// Rows to compute, ascending; `None` means all of them.
+    pub rows: Option<&'a [u16]>,
+    /// Positions whose scores are wanted, ascending. The row that predicts each of them (the one
+    /// before it if logits are shifted) must be among the computed ones.
+    pub wanted: &'a [u16],
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that computes every row.
+    #[must_use]
+    pub const fn whole(canvas: &'a [u32], wanted: &'a [u16]) -> Self {
+        Self { canvas, rows: None, wanted }
+    }
 }
 
 /// Scores masked positions of a canvas. [`Engine`](crate::Engine) is the packed transformer; a
@@ -23,18 +48,37 @@ pub trait Model {
     /// Longest canvas that can be scored.
     fn max_canvas(&self) -> usize;
 
-    /// One forward pass: fills one record per `wanted` position (ascending, inside the canvas).
-    /// `scores` has as many entries as `wanted`.
+    /// Which positions a row sees.
+    fn attention(&self) -> Attention {
+        Attention::Bidirectional
+    }
+
+    /// Whether the row of a position predicts the position after it.
+    fn shifted_logits(&self) -> bool {
+        false
+    }
+
+    /// One forward pass: fills one record per wanted position. `scores` has as many entries.
+    ///
+    /// A model without a cache may compute more rows than it is asked to.
     ///
     /// # Errors
-    /// [`ForwardError`]; the canvas is then unchanged and the scores are unspecified.
+    /// [`ForwardError`]; the scores are then unspecified.
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError>;
+
+    /// Forgets `drop` slots from slot `keep` on and moves those behind them down: the canvas is a
+    /// window over a longer text. The freed slots at the end stand for the positions that follow.
+    ///
+    /// False if the model has no such window, or cannot count that many positions; nothing has
+    /// moved then.
+    fn slide(&mut self, _keep: usize, _drop: usize) -> bool {
+        false
+    }
 }
 
 impl<M: Model + ?Sized> Model for &mut M {
@@ -46,14 +90,25 @@ impl<M: Model + ?Sized> Model for &mut M {
         (**self).max_canvas()
     }
 
+    fn attention(&self) -> Attention {
+        (**self).attention()
+    }
+
+    fn shifted_logits(&self) -> bool {
+        (**self).shifted_logits()
+    }
+
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        (**self).score(canvas, wanted, sampling, scores)
+        (**self).score(pass, sampling, scores)
+    }
+
+    fn slide(&mut self, keep: usize, drop: usize) -> bool {
+        (**self).slide(keep, drop)
     }
 }
 
@@ -74,6 +129,11 @@ pub enum ForwardError {
         position: usize,
         /// The id.
         id: u32,
+    },
+    /// A position is wanted, and the row that predicts it is not computed in this pass.
+    RowNotComputed {
+        /// The row.
+        row: usize,
     },
     /// The buffer for the result has the wrong length.
     OutputLength {
@@ -97,6 +157,12 @@ impl fmt::Display for ForwardError {
             }
             Self::UnknownToken { position, id } => {
                 write!(f, "token {id} at position {position} is not in the vocabulary")
+            }
+            Self::RowNotComputed { row } => {
+                write!(
+                    f,
+                    "row {row} is wanted and not among those to compute; check the cache plan"
+                )
             }
             Self::OutputLength { needed, given } => {
                 write!(f, "the result has {needed} numbers and the buffer {given}")

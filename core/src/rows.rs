@@ -7,20 +7,27 @@ pub(crate) enum Rows<'a> {
     Span(usize, usize),
     /// Ascending.
     List(&'a [u16]),
+    /// The row before each of these ascending positions; position 0 has its own.
+    Before(&'a [u16]),
 }
 
 impl<'a> Rows<'a> {
     pub(crate) fn len(self) -> usize {
         match self {
             Self::Span(start, end) => end.saturating_sub(start),
-            Self::List(list) => list.len(),
+            Self::List(list) | Self::Before(list) => list.len(),
         }
     }
 
     pub(crate) fn first(self) -> Option<usize> {
+        self.iter().next()
+    }
+
+    pub(crate) fn last(self) -> Option<usize> {
         match self {
-            Self::Span(start, end) => (start < end).then_some(start),
-            Self::List(list) => list.first().map(|&row| usize::from(row)),
+            Self::Span(start, end) => end.checked_sub(1).filter(|last| start <= *last),
+            Self::List(list) => list.last().map(|&row| usize::from(row)),
+            Self::Before(list) => list.last().map(|&row| usize::from(row).saturating_sub(1)),
         }
     }
 
@@ -35,14 +42,19 @@ impl<'a> Rows<'a> {
                 let (a, b) = list.split_at(n.min(list.len()));
                 (Self::List(a), Self::List(b))
             }
+            Self::Before(list) => {
+                let (a, b) = list.split_at(n.min(list.len()));
+                (Self::Before(a), Self::Before(b))
+            }
         }
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> + use<'a> {
-        let (span, list) = match self {
-            Self::Span(start, end) => (start..end, [].as_slice()),
-            Self::List(list) => (0..0, list),
+        let (span, list, back) = match self {
+            Self::Span(start, end) => (start..end, [].as_slice(), 0),
+            Self::List(list) => (0..0, list, 0),
+            Self::Before(list) => (0..0, list, 1),
         };
-        span.chain(list.iter().map(|&row| usize::from(row)))
+        span.chain(list.iter().map(move |&row| usize::from(row).saturating_sub(back)))
     }
 }

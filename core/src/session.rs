@@ -1,17 +1,21 @@
 //! The decoding loop: blocks, steps, commits. Knows all the other parts, and nothing else does.
 
+mod blocks;
+mod check;
 mod error;
 mod options;
 
 pub use error::SessionError;
 pub use options::{MIN_TEMPERATURE, Method, Options};
 
+use crate::cache::{CachePlan, NoCache};
 use crate::checksum::Checksum;
 use crate::decode::{
     Commit, CommitPolicy, Edit, EosPolicy, Even, Sampling, Schedule, StepView, StopAtEos, TopQ,
 };
+use crate::image::Attention;
 use crate::memory::SessionMemory;
-use crate::model::{Model, Vocabulary};
+use crate::model::{Model, Pass, Vocabulary};
 use crate::trace::{StepEvent, Trace};
 use core::ops::Range;
 
@@ -26,14 +30,20 @@ pub enum Progress {
 
 /// Decodes canvases with one model, one after the other, on borrowed memory.
 #[derive(Debug)]
-pub struct Session<'a, M, P = TopQ, S = Even, X = StopAtEos> {
+pub struct Session<'a, M, P = TopQ, S = Even, X = StopAtEos, C = NoCache> {
     model: M,
-    method: Method<P, S, X>,
+    method: Method<P, S, X, C>,
     memory: SessionMemory<'a>,
     options: Options,
     vocabulary: Vocabulary,
+    /// Tokens on the canvas.
     len: usize,
+    /// Where the answer is. It may end beyond the canvas, which is then a window over the text.
     region: Range<usize>,
+    /// Tokens that have left the canvas.
+    dropped: u64,
+    /// Blocks of the whole answer.
+    blocks: usize,
     block: Range<usize>,
     masks_at_block_start: usize,
     /// The same, and the masks left of the block.
@@ -41,12 +51,20 @@ pub struct Session<'a, M, P = TopQ, S = Even, X = StopAtEos> {
     step_in_block: usize,
     block_open: bool,
     forwards: u32,
+    rows_computed: u64,
     checksum: Checksum,
 }
 
-impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P, S, X> {
+impl<'a, M, P, S, X, C> Session<'a, M, P, S, X, C>
+where
+    M: Model,
+    P: CommitPolicy,
+    S: Schedule,
+    X: EosPolicy,
+    C: CachePlan,
+{
     /// A session with an empty canvas.
-    pub fn new(model: M, memory: SessionMemory<'a>, method: Method<P, S, X>) -> Self {
+    pub fn new(model: M, memory: SessionMemory<'a>, method: Method<P, S, X, C>) -> Self {
         let vocabulary = model.vocabulary();
         Self {
             model,
@@ -56,18 +74,24 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
             vocabulary,
             len: 0,
             region: 0..0,
+            dropped: 0,
+            blocks: 1,
             block: 0..0,
             masks_at_block_start: 0,
             candidates_at_block_start: 0,
             step_in_block: 0,
             block_open: false,
             forwards: 0,
+            rows_computed: 0,
             checksum: Checksum::default(),
         }
     }
 
     /// Starts on `prompt` followed by `length` masks. Masks in the prompt are filled as well; with
     /// a length of 0 that is all, as in [`Session::begin_infill`].
+    ///
+    /// A model with block-causal attention may write more than the canvas holds: its oldest blocks
+    /// then make room, all but [`Options::pinned`], and [`Trace::dropped`] gets them.
     ///
     /// # Errors
     /// [`SessionError`] if something does not fit; the session is then unchanged.
@@ -100,55 +124,33 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
         region: Range<usize>,
         options: Options,
     ) -> Result<(), SessionError> {
-        self.check(tokens.clone(), &region, &options)?;
+        self.blocks = self.check(tokens.clone(), &region, &options)?;
         let mask = self.vocabulary.mask_id;
+        self.len = region.end.min(self.slots());
         let filled = tokens.chain(core::iter::repeat(mask));
-        for (slot, token) in self.memory.canvas.iter_mut().take(region.end).zip(filled) {
+        for (slot, token) in self.memory.canvas.iter_mut().take(self.len).zip(filled) {
             *slot = token;
         }
-        self.len = region.end;
-        self.block = region.start..region.start;
+        // Where rows see only what is before their block's end, masks in the prompt come first.
+        let start = match self.model.attention() {
+            Attention::Bidirectional => region.start,
+            Attention::BlockCausal(_) => self.first_mask().unwrap_or(region.start),
+        };
+        self.block = start..start;
         self.region = region;
         self.options = options;
         self.block_open = false;
+        self.dropped = 0;
         self.forwards = 0;
+        self.rows_computed = 0;
         self.checksum = Checksum::default();
+        self.method.cache.begin();
         Ok(())
     }
 
-    fn check(
-        &self,
-        tokens: impl Iterator<Item = u32>,
-        region: &Range<usize>,
-        options: &Options,
-    ) -> Result<(), SessionError> {
-        let max = self.memory.canvas.len().min(self.model.max_canvas());
-        if region.end > max {
-            return Err(SessionError::CanvasTooLong { len: region.end, max });
-        }
-        for (position, id) in tokens.enumerate() {
-            if id >= self.vocabulary.size {
-                return Err(SessionError::UnknownToken { position, id });
-            }
-        }
-        let (length, block) = (region.len(), options.block_length);
-        if length == 0 {
-            return Ok(());
-        }
-        if block == 0 || length.checked_rem(block) != Some(0) {
-            return Err(SessionError::BlockLength { region: length, block });
-        }
-        let blocks = length.checked_div(block).unwrap_or(1);
-        let steps = options.steps;
-        if steps == 0 || steps.checked_rem(blocks) != Some(0) {
-            return Err(SessionError::Steps { steps, blocks });
-        }
-        // Comparisons are false for NaN.
-        let t = options.temperature;
-        if !(t == 0.0 || (MIN_TEMPERATURE..f32::INFINITY).contains(&t)) {
-            return Err(SessionError::Temperature);
-        }
-        Ok(())
+    /// Tokens that fit on the canvas.
+    fn slots(&self) -> usize {
+        self.memory.canvas.len().min(self.model.max_canvas())
     }
 
     /// One forward pass and its commits. A canvas without masks is finished without one.
@@ -156,10 +158,11 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
     /// # Errors
     /// [`SessionError::Forward`]; the canvas keeps what was committed before.
     pub fn step(&mut self, trace: &mut impl Trace) -> Result<Progress, SessionError> {
-        if !self.open_block() {
+        if !self.open_block(trace)? {
             return Ok(Progress::Finished);
         }
         let candidates = self.gather_candidates();
+        let computed = self.plan_rows(candidates);
         let sampling = Sampling {
             temperature: self.options.temperature,
             seed: self.options.seed,
@@ -170,7 +173,9 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
         let canvas = memory.canvas.get_mut(..self.len).unwrap_or_default();
         let wanted = memory.wanted.get(..candidates).unwrap_or_default();
         let scores = memory.scores.get_mut(..candidates).unwrap_or_default();
-        self.model.score(canvas, wanted, &sampling, scores)?;
+        let rows = memory.rows.get(..computed);
+        self.model.score(&Pass { canvas, rows, wanted }, &sampling, scores)?;
+        self.rows_computed = self.rows_computed.saturating_add(computed as u64);
 
         let view = StepView {
             canvas,
@@ -190,9 +195,11 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
         apply(commits, canvas, self.vocabulary);
         self.checksum.absorb_step(self.forwards, scores, commits);
         let Vocabulary { mask_id, eos_id, .. } = self.vocabulary;
-        if let Some(end) = self.method.eos.stop(canvas, self.region.clone(), mask_id, eos_id) {
-            let rest = canvas.get_mut(end..self.region.end).unwrap_or_default();
+        let region = self.region.start..self.region.end.min(self.len);
+        if let Some(end) = self.method.eos.stop(canvas, region, mask_id, eos_id) {
+            let rest = canvas.get_mut(end..).unwrap_or_default();
             rest.iter_mut().filter(|token| **token == mask_id).for_each(|token| *token = eos_id);
+            self.region.end = self.len;
         }
         trace.step(&StepEvent {
             forward: self.forwards,
@@ -204,7 +211,8 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
         });
         self.forwards = self.forwards.saturating_add(1);
         self.step_in_block += 1;
-        Ok(if self.has_mask_before(self.len) { Progress::Running } else { Progress::Finished })
+        let more = self.has_mask_before(self.len) || self.region.end > self.len;
+        Ok(if more { Progress::Running } else { Progress::Finished })
     }
 
     /// Steps until the canvas is complete.
@@ -216,56 +224,6 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
         Ok(())
     }
 
-    /// Moves to the first block that still has masks at or left of it; false if there is none.
-    fn open_block(&mut self) -> bool {
-        while !self.block_open || !self.has_mask_before(self.block.end) {
-            if self.block.end >= self.region.end {
-                // Masks that no block covers do not exist: the last block ends the canvas.
-                return self.block_open && self.has_mask_before(self.region.end);
-            }
-            let start = self.block.end;
-            self.block = start..self.region.end.min(start + self.options.block_length);
-            let block = self.memory.canvas.get(self.block.clone()).unwrap_or_default();
-            self.masks_at_block_start = count(block, self.vocabulary.mask_id);
-            let candidates = self.memory.canvas.get(..self.block.end).unwrap_or_default();
-            self.candidates_at_block_start = count(candidates, self.vocabulary.mask_id);
-            self.step_in_block = 0;
-            self.block_open = true;
-            self.method.policy.begin_block(self.block.clone(), self.masks_at_block_start);
-        }
-        true
-    }
-
-    fn quota(&self) -> usize {
-        let blocks = self.region.len() / self.options.block_length.max(1);
-        let steps = self.options.steps / blocks.max(1);
-        self.method.schedule.quota(self.step_in_block, steps, self.masks_at_block_start)
-    }
-
-    /// Steps after which a block is filled whatever the policy says.
-    fn step_cap(&self) -> usize {
-        self.candidates_at_block_start.saturating_mul(2).saturating_add(8)
-    }
-
-    /// Lists the masks left of the block's end.
-    fn gather_candidates(&mut self) -> usize {
-        let mask = self.vocabulary.mask_id;
-        let canvas = self.memory.canvas.iter().take(self.block.end);
-        // The canvas first: the range must not be asked for a position that is none.
-        let masked = canvas.zip(0u16..).filter(|(id, _)| **id == mask);
-        let mut n = 0;
-        for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(masked) {
-            *slot = position;
-            n += 1;
-        }
-        n
-    }
-
-    fn has_mask_before(&self, end: usize) -> bool {
-        let canvas = self.memory.canvas.get(..end).unwrap_or_default();
-        canvas.contains(&self.vocabulary.mask_id)
-    }
-
     /// The canvas: prompt and what has been committed.
     #[must_use]
     pub fn canvas(&self) -> &[u32] {
@@ -275,7 +233,20 @@ impl<'a, M: Model, P: CommitPolicy, S: Schedule, X: EosPolicy> Session<'a, M, P,
     /// The generated part of the canvas.
     #[must_use]
     pub fn generated(&self) -> &[u32] {
-        self.memory.canvas.get(self.region.clone()).unwrap_or_default()
+        let region = self.region.start..self.region.end.min(self.len);
+        self.memory.canvas.get(region).unwrap_or_default()
+    }
+
+    /// Tokens that have left the canvas because the text outgrew it.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Rows that went through the network since the start.
+    #[must_use]
+    pub fn rows_computed(&self) -> u64 {
+        self.rows_computed
     }
 
     /// The generated part up to its first end token: the answer.

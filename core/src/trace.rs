@@ -24,6 +24,10 @@ pub struct StepEvent<'a> {
 pub trait Trace {
     /// Called after each step.
     fn step(&mut self, event: &StepEvent<'_>);
+
+    /// Called before `tokens` leave the canvas because the text has outgrown it: the first ones
+    /// behind those that are pinned.
+    fn dropped(&mut self, _tokens: &[u32]) {}
 }
 
 impl Trace for () {

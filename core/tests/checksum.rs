@@ -4,6 +4,7 @@ mod common;
 mod fake_model;
 
 use common::{Aligned, SMALLEST, image, mix};
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::ModelImage;
 use demask::packed::Format;
@@ -34,12 +35,11 @@ impl Model for Flipped {
 
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        self.table.score(canvas, wanted, sampling, scores)?;
+        self.table.score(pass, sampling, scores)?;
         if sampling.step == self.step {
             let words: &mut [u32] = bytemuck::cast_slice_mut(scores);
             words[self.index] ^= 1 << self.bit;

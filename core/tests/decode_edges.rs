@@ -3,6 +3,8 @@
 mod common;
 mod fake_model;
 
+use demask::Pass;
+use demask::cache::NoCache;
 use demask::decode::{
     Commit, CommitPolicy, Edit, EosPolicy, Even, FillAll, Sampling, Score, StepView, StopAtEos,
     Threshold, TopQ,
@@ -30,12 +32,11 @@ impl Model for Certain {
 
     fn score(
         &mut self,
-        _: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        for (score, &position) in scores.iter_mut().zip(wanted) {
+        for (score, &position) in scores.iter_mut().zip(pass.wanted) {
             let mut logits = [0.0; 13];
             logits[self.tokens[usize::from(position)] as usize] = self.logit;
             *score = Score::from_logits(position.into(), &logits, MASK, sampling).unwrap();
@@ -65,7 +66,8 @@ fn run<M: Model, P: CommitPolicy, X: EosPolicy>(
     options: Options,
 ) -> Run {
     with_memory(64, |memory| {
-        let mut session = Session::new(model, memory, Method { policy, schedule: Even, eos });
+        let mut session =
+            Session::new(model, memory, Method { policy, schedule: Even, eos, cache: NoCache });
         session.begin(prompt, length, options).unwrap();
         let mut run = Run { canvas: session.canvas().to_vec(), ..Run::default() };
         session.run(&mut run).unwrap();
@@ -80,7 +82,7 @@ fn certain(tokens: &[u32]) -> Certain {
 }
 
 fn blocks(block_length: usize, steps: usize) -> Options {
-    Options { block_length, steps, temperature: 0.0, seed: 0 }
+    Options { block_length, steps, temperature: 0.0, seed: 0, pinned: 0 }
 }
 
 #[test]
@@ -359,12 +361,11 @@ impl Model for Broken {
 
     fn score(
         &mut self,
-        _: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         _: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        for (score, &position) in scores.iter_mut().zip(wanted) {
+        for (score, &position) in scores.iter_mut().zip(pass.wanted) {
             *score = Score { position: position.into(), proposal: MASK, ..Score::default() };
         }
         Ok(())
@@ -384,7 +385,7 @@ fn a_model_that_proposes_masks_is_an_error_and_not_a_hang() {
 #[test]
 fn a_length_of_zero_still_fills_the_masks_of_the_prompt() {
     with_memory(16, |memory| {
-        let method = Method { policy: TopQ, schedule: Even, eos: FillAll };
+        let method = Method { policy: TopQ, schedule: Even, eos: FillAll, cache: NoCache };
         let mut session = Session::new(Table::new(4), memory, method);
         session
             .begin(&[5, MASK, 7], 0, Options { block_length: 3, ..Options::one_block(1) })

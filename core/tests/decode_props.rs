@@ -3,6 +3,7 @@
 mod common;
 mod fake_model;
 
+use demask::cache::NoCache;
 use demask::decode::{CommitPolicy, EosPolicy, Even, FillAll, StopAtEos, Threshold, TopQ};
 use demask::session::MIN_TEMPERATURE;
 use demask::{Checksum, Method, Options, Progress, Session, SessionError, StepEvent};
@@ -20,7 +21,8 @@ fn token() -> impl Strategy<Value = u32> {
 fn infill() -> impl Strategy<Value = (Vec<u32>, Options)> {
     (1..7usize, 1..6usize, 1..9usize, any::<u64>(), prop_oneof![Just(0.0f32), 0.01f32..4.0])
         .prop_flat_map(|(block_length, blocks, steps, seed, temperature)| {
-            let options = Options { block_length, steps: steps * blocks, temperature, seed };
+            let options =
+                Options { block_length, steps: steps * blocks, temperature, seed, pinned: 0 };
             (prop::collection::vec(token(), block_length * blocks), Just(options))
         })
 }
@@ -41,7 +43,8 @@ fn decode<P: CommitPolicy, X: EosPolicy>(
     options: Options,
 ) -> (Vec<u32>, Checksum, u32) {
     with_memory(64, |memory| {
-        let mut session = Session::new(model, memory, Method { policy, schedule: Even, eos });
+        let mut session =
+            Session::new(model, memory, Method { policy, schedule: Even, eos, cache: NoCache });
         session.begin_infill(canvas, options).unwrap();
         let mut before = canvas.to_vec();
         let mut check = |event: &StepEvent<'_>| {
@@ -100,7 +103,7 @@ proptest! {
     ) {
         let answer = |eos: &dyn EosPolicy| {
             with_memory(64, |memory| {
-                let method = Method { policy: TopQ, schedule: Even, eos };
+                let method = Method { policy: TopQ, schedule: Even, eos, cache: NoCache };
                 let mut session = Session::new(model.clone(), memory, method);
                 session.begin(&prompt, canvas.len(), options).unwrap();
                 session.run(&mut ()).unwrap();
@@ -126,7 +129,7 @@ proptest! {
             1 => Just(f32::INFINITY)
         ],
     ) {
-        let options = Options { block_length, steps, temperature, seed: 1 };
+        let options = Options { block_length, steps, temperature, seed: 1, pinned: 0 };
         let len = prompt.len().saturating_add(length);
         // Without a length the prompt itself is the region, if it has masks.
         let whole = length == 0 && prompt.contains(&MASK);

@@ -6,6 +6,7 @@ mod common;
 mod fake_model;
 
 use common::Random;
+use demask::cache::NoCache;
 use demask::decode::{
     Commit, CommitPolicy, EosPolicy, Even, FillAll, Sampling, Score, StopAtEos, Threshold, TopQ,
     philox4x32,
@@ -156,7 +157,7 @@ fn compare<P: CommitPolicy, X: EosPolicy>(
         close_draws: 0,
     };
     with_memory(model.max_canvas, |memory| {
-        let method = Method { policy, schedule: Even, eos };
+        let method = Method { policy, schedule: Even, eos, cache: NoCache };
         let mut session = Session::new(model.clone(), memory, method);
         session.begin(prompt, length, options).unwrap();
         assert_eq!(session.canvas(), reference.canvas);
@@ -197,7 +198,7 @@ fn options(random: &mut Random) -> (usize, Options) {
     let (block_length, blocks) = (1 + random.below(9), 1 + random.below(4));
     let steps = blocks * (1 + random.below(block_length + 3));
     let temperature = [0.0, 0.0, 0.3, 1.0, 2.5][random.below(5)];
-    let options = Options { block_length, steps, temperature, seed: random.next() };
+    let options = Options { block_length, steps, temperature, seed: random.next(), pinned: 0 };
     (block_length * blocks, options)
 }
 

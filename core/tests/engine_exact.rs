@@ -5,6 +5,7 @@ mod common;
 mod naive;
 
 use common::{Aligned, Random, SMALLEST, image_with, sections};
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ModelConfig, ModelImage, RopePairs};
 use demask::packed::{Format, Layout};
@@ -144,7 +145,7 @@ fn with_engine<E: Executor, R>(
 fn all_scores<K: Model>(engine: &mut K, canvas: &[u32], wanted: &[u16]) -> Vec<[u32; 8]> {
     let mut scores = vec![Score::default(); wanted.len()];
     let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
-    engine.score(canvas, wanted, &sampling, &mut scores).unwrap();
+    engine.score(&Pass::whole(canvas, wanted), &sampling, &mut scores).unwrap();
     scores.iter().map(score_bits).collect()
 }
 
@@ -250,11 +251,17 @@ fn what_was_decoded_before_changes_nothing() {
         let unknown = ForwardError::UnknownToken { position: 8, id: 150 };
         let mut broken = short.clone();
         broken[8] = 150;
-        assert_eq!(engine.score(&broken, &[], &Sampling::GREEDY, &mut []), Err(unknown));
+        assert_eq!(
+            engine.score(&Pass::whole(&broken, &[]), &Sampling::GREEDY, &mut []),
+            Err(unknown)
+        );
         assert_eq!(all_scores(engine, &short, &wanted), first);
         let long = vec![2; 41];
         let too_long = ForwardError::CanvasTooLong { len: 41, max: 40 };
-        assert_eq!(engine.score(&long, &[], &Sampling::GREEDY, &mut []), Err(too_long));
+        assert_eq!(
+            engine.score(&Pass::whole(&long, &[]), &Sampling::GREEDY, &mut []),
+            Err(too_long)
+        );
         assert_eq!(engine.logits(&long, &mut []), Err(too_long));
         assert_eq!(all_scores(engine, &short, &wanted), first);
     });
@@ -287,7 +294,7 @@ fn a_whole_session_is_the_same_on_any_executor() {
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
         let engine = Engine::new(image, for_engine, Scalar, executor).unwrap();
         let mut session = Session::new(engine, for_session, <Method>::default());
-        let options = Options { block_length: 6, steps: 12, temperature: 0.7, seed: 3 };
+        let options = Options { block_length: 6, steps: 12, temperature: 0.7, seed: 3, pinned: 0 };
         session.begin(&[5, 6, 7, 8], 24, options).unwrap();
         session.run(&mut ()).unwrap();
         (session.canvas().to_vec(), session.checksum().value())
@@ -331,8 +338,13 @@ fn careless_callers_do_not_crash_it() {
             for wanted in [vec![11], vec![12], vec![u16::MAX], vec![7, 2, 2, 9], vec![3; 40]] {
                 for length in [0, 1, wanted.len(), wanted.len() + 3] {
                     let mut scores = vec![Score::default(); length];
-                    let _ = engine.score(&canvas, &wanted, &Sampling::GREEDY, &mut scores);
-                    let _ = engine.score(&[], &wanted, &Sampling::GREEDY, &mut scores);
+                    let _ = engine.score(
+                        &Pass::whole(&canvas, &wanted),
+                        &Sampling::GREEDY,
+                        &mut scores,
+                    );
+                    let _ =
+                        engine.score(&Pass::whole(&[], &wanted), &Sampling::GREEDY, &mut scores);
                 }
             }
             for length in [0, 1, 150, 9 * 150 - 1, 9 * 150 + 1] {

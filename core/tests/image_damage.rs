@@ -6,6 +6,7 @@ mod common;
 use common::{
     Aligned, SMALLEST, image_with, reseal, sections_of_every_kind, small_image, with_engine,
 };
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ImageError, ModelImage, SectionKind};
 use demask::packed::Format;
@@ -32,8 +33,10 @@ fn forward(image: &ModelImage<'_>) -> Result<[Score; 2], ForwardError> {
     let sampling = Sampling { temperature: 0.5, seed: 3, step: 1 };
     let mut scores = [Score::default(); 2];
     let canvas = [config.vocab_size - 1, config.mask_id, config.eos_id, config.mask_id];
-    with_engine(image, 4, |mut engine| engine.score(&canvas, &[1, 3], &sampling, &mut scores))
-        .expect("the image is quantized")?;
+    with_engine(image, 4, |mut engine| {
+        engine.score(&Pass::whole(&canvas, &[1, 3]), &sampling, &mut scores)
+    })
+    .expect("the image is quantized")?;
     Ok(scores)
 }
 

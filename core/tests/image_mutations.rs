@@ -6,6 +6,7 @@ mod common;
 
 use common::{Aligned, Random, reseal, section_at, small_image, with_engine};
 use demask::Model;
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ModelImage, SectionKind};
 use demask::packed::Format;
@@ -81,7 +82,7 @@ fn exercise(image: &ModelImage<'_>) -> bool {
     let canvas = [config.mask_id, config.eos_id, config.vocab_size - 1, config.mask_id];
     let mut scores = [Score::default(); 2];
     with_engine(image, 4, |mut engine| {
-        engine.score(&canvas, &[0, 3], &Sampling::GREEDY, &mut scores).is_ok()
+        engine.score(&Pass::whole(&canvas, &[0, 3]), &Sampling::GREEDY, &mut scores).is_ok()
     })
     .unwrap_or(false)
 }

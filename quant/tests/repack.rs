@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Aligned, SMALLEST, image_with, sections, sections_of_every_kind};
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ImageError, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
@@ -77,7 +78,7 @@ fn scores(image: &[u8]) -> Vec<Score> {
     let wanted = [0, 2, 4, 6, 8, 10, 12];
     let mut scores = vec![Score::default(); wanted.len()];
     let sampling = Sampling { temperature: 0.5, seed: 4, step: 1 };
-    engine.score(&canvas, &wanted, &sampling, &mut scores).unwrap();
+    engine.score(&Pass::whole(&canvas, &wanted), &sampling, &mut scores).unwrap();
     scores
 }
 

@@ -5,10 +5,10 @@ use crate::load::LoadedModel;
 use crate::pool::{Pool, PoolError};
 use crate::reference::{ReferenceError, ReferenceModel};
 use demask::decode::{Sampling, Score};
-use demask::image::ImageError;
+use demask::image::{Attention, ImageError};
 use demask::packed::Layout;
 use demask::{
-    Engine, EngineError, ForwardError, Kernels, Limits, Model, ModelImage, Plan, PlanError,
+    Engine, EngineError, ForwardError, Kernels, Limits, Model, ModelImage, Pass, Plan, PlanError,
     SessionMemory, Vocabulary,
 };
 use demask_quant::{BoxError, ImageBuffer, WeightSource, repack_unsealed};
@@ -217,12 +217,23 @@ impl<K: Kernels> Model for Packed<'_, K> {
 
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        self.0.score(canvas, wanted, sampling, scores)
+        self.0.score(pass, sampling, scores)
+    }
+
+    fn attention(&self) -> Attention {
+        self.0.attention()
+    }
+
+    fn shifted_logits(&self) -> bool {
+        self.0.shifted_logits()
+    }
+
+    fn slide(&mut self, keep: usize, drop: usize) -> bool {
+        self.0.slide(keep, drop)
     }
 }
 
@@ -273,18 +284,30 @@ impl Model for Float<'_> {
         self.canvas.min(self.model.config().context as usize)
     }
 
+    fn attention(&self) -> Attention {
+        self.model.config().features.attention
+    }
+
+    fn shifted_logits(&self) -> bool {
+        self.model.config().features.shifted_logits
+    }
+
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
         let vocabulary = self.vocabulary();
-        let rows: Vec<usize> = wanted.iter().map(|row| usize::from(*row)).collect();
-        let logits = self.rows(canvas, &rows)?;
+        let back = usize::from(self.shifted_logits());
+        let source = |position: &u16| usize::from(*position).saturating_sub(back);
+        let rows: Vec<usize> = pass.wanted.iter().map(source).collect();
+        // What a row from here on holds, no wanted row sees; it may be a mask that is no token.
+        let len = pass.canvas.len();
+        let end = rows.last().map_or(0, |row| self.attention().visible_end(*row, len));
+        let logits = self.rows(&pass.canvas[..end], &rows)?;
         let logits = logits.chunks_exact(vocabulary.size as usize);
-        for ((score, position), logits) in scores.iter_mut().zip(wanted).zip(logits) {
+        for ((score, position), logits) in scores.iter_mut().zip(pass.wanted).zip(logits) {
             *score = Score::from_logits((*position).into(), logits, vocabulary.mask_id, sampling)
                 .map_err(|_| ForwardError::NotFinite { layer: None })?;
         }

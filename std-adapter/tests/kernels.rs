@@ -10,6 +10,7 @@ mod emulated;
 mod emulated_kernels;
 
 use demask::Kernels;
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::kernels::check::{Effort, all, if_available};
 use demask_std::detect::{self, Choice};
@@ -61,7 +62,7 @@ fn scores(kernels: Choice) -> Vec<Score> {
     let canvas: Vec<u32> = (0..75).map(|i| if i % 2 == 0 { mask } else { 5 + i * 7 }).collect();
     let wanted: Vec<u16> = (0..75).step_by(2).collect();
     let mut scores = vec![Score::default(); wanted.len()];
-    network.score(&canvas, &wanted, &Sampling::GREEDY, &mut scores).unwrap();
+    network.score(&Pass::whole(&canvas, &wanted), &Sampling::GREEDY, &mut scores).unwrap();
     scores
 }
 

@@ -5,6 +5,7 @@
 //! second time in a function whose name holds `counted_work`.
 #![forbid(unsafe_code)]
 
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::TensorRole;
 use demask::{Kernels, Model};
@@ -86,7 +87,8 @@ impl WithKernels for Work<'_> {
                 let mut scores = vec![Score::default(); rows];
                 twice(&mut || {
                     let canvas = black_box(&canvas);
-                    let done = engine.score(canvas, &wanted, &Sampling::GREEDY, &mut scores);
+                    let done =
+                        engine.score(&Pass::whole(canvas, &wanted), &Sampling::GREEDY, &mut scores);
                     assert!(done.is_ok(), "the bundled model runs");
                 });
             }

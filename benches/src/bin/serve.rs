@@ -17,7 +17,7 @@
 use demask::decode::{Sampling, Score};
 use demask::image::ModelImage;
 use demask::packed::Format;
-use demask::{Engine, Kernels, Model, Serial};
+use demask::{Engine, Kernels, Model, Pass, Serial};
 use demask_benches::clock::{Timing, time};
 use demask_benches::random::write_edge;
 use demask_benches::{Product, engine, format_named};
@@ -170,7 +170,7 @@ impl<K: Kernels> Network for Engine<'static, K, Serial> {
     }
 
     fn score(&mut self, canvas: &[u32], rows: &[u16], out: &mut [Score]) -> Result<(), BoxError> {
-        Ok(Model::score(self, canvas, rows, &Sampling::GREEDY, out)?)
+        Ok(Model::score(self, &Pass::whole(canvas, rows), &Sampling::GREEDY, out)?)
     }
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use demask::ModelImage;
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use demask::packed::Format;
@@ -94,7 +95,7 @@ fn turn(network: &mut dyn Network, canvas: &[u32], scores: &mut [Score]) -> Resu
     let wanted: Vec<u16> = (0..canvas.len() as u16).collect();
     let (start, mut passes) = (Instant::now(), 0u32);
     while start.elapsed() < TURN || passes == 0 {
-        network.score(canvas, &wanted, &Sampling::GREEDY, scores)?;
+        network.score(&Pass::whole(canvas, &wanted), &Sampling::GREEDY, scores)?;
         passes += 1;
     }
     Ok(start.elapsed().as_secs_f64() / f64::from(passes))

@@ -48,7 +48,7 @@ fn forward(image: &ModelImage<'_>) {
         let sampling = Sampling { temperature: 0.7, seed: 1, step: 2 };
         let mut scores = [Score::default(); 2];
         let _ = with_engine(image, 4, |mut engine| {
-            if engine.score(&canvas, &[0, 3], &sampling, &mut scores).is_ok() {
+            if engine.score(&Pass::whole(&canvas, &[0, 3]), &sampling, &mut scores).is_ok() {
                 assert!(scores.iter().all(|s| s.proposal < config.vocab_size));
                 assert!(scores.iter().all(|s| s.proposal != config.mask_id));
             }

@@ -6,6 +6,7 @@ mod common;
 #[path = "../../tests/fake_model/mod.rs"]
 mod fake_model;
 
+use demask::cache::NoCache;
 use demask::decode::{
     Commit, CommitPolicy, Edit, EosPolicy, Even, FillAll, StepView, StopAtEos, Threshold, TopQ,
 };
@@ -84,7 +85,7 @@ fn decode(input: &mut Input, eos: &dyn EosPolicy) {
     };
     let mut policy = std::mem::replace(&mut input.policy, Policy::TopQ);
     with_memory(usize::from(input.memory).max(1), |memory| {
-        let method = Method { policy: &mut policy, schedule: Even, eos };
+        let method = Method { policy: &mut policy, schedule: Even, eos, cache: NoCache };
         let mut session = Session::new(model, memory, method);
         session.begin(&[], 1, Options::one_block(1)).unwrap();
         if begin(&mut session, input, &canvas).is_err() {

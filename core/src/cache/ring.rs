@@ -1,7 +1,12 @@
 //! The key-value ring: fixed capacity, borrowed memory, `i8` entries.
 //!
 //! A slot is a position of the canvas. Each slot holds, per key-value head, `head_dim` key and
-//! value entries with one scale each; keys are stored after their rotation, since slots never move.
+//! value entries with one scale each. Keys are stored after their rotation: a slot that moves down
+//! keeps its position in the text.
+//!
+//! When a text grows beyond the ring, its oldest slots are dropped and all others move down. That is
+//! a copy of the ring per block of text, a small part of what the block's passes read, and keeps
+//! slots in the order of positions, in which attention has to add them up.
 
 use crate::kernels::scalar::{NotFinite, quantize};
 use crate::pieces::pieces;
@@ -59,6 +64,16 @@ fn split<T>(all: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
 }
 
 impl KvRing<'_> {
+    /// Drops `drop` slots from slot `keep` on and moves those behind them down, in all layers.
+    pub(crate) fn slide(&mut self, keep: usize, drop: usize) {
+        let scales = self.slots * self.kv_heads;
+        let (scale, entry) = (self.kv_heads, self.kv_heads * self.head_dim);
+        slide(self.keys, scales * self.head_dim, (keep * entry, drop * entry));
+        slide(self.values, scales * self.head_dim, (keep * entry, drop * entry));
+        slide(self.key_scales, scales, (keep * scale, drop * scale));
+        slide(self.value_scales, scales, (keep * scale, drop * scale));
+    }
+
     /// The slots of one layer, for reading.
     #[must_use]
     pub fn layer(&self, layer: usize) -> KvLayer<'_> {
@@ -86,6 +101,19 @@ impl KvRing<'_> {
             first_slot: 0,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
+        }
+    }
+}
+
+/// Moves down what stands `drop` behind `keep`, in every layer.
+fn slide<T: Copy>(all: &mut [T], per_layer: usize, (keep, drop): (usize, usize)) {
+    for layer in all.chunks_exact_mut(per_layer.max(1)) {
+        let from = keep.saturating_add(drop);
+        // Not `copy_within`: the optimizer cannot see that its panic is out of reach.
+        let cells = core::cell::Cell::from_mut(layer).as_slice_of_cells();
+        let (to, from) = (cells.get(keep..), cells.get(from..));
+        for (to, from) in to.unwrap_or_default().iter().zip(from.unwrap_or_default()) {
+            to.set(from.get());
         }
     }
 }

@@ -3,10 +3,10 @@
 use crate::cache::{KvLayer, KvLayerMut};
 use crate::decode::{Sampling, Score, ScoreAccumulator};
 use crate::exec::Split;
-use crate::image::RopePairs;
+use crate::image::{Attention, RopePairs};
 use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
-use crate::layers::attention::{AttentionScratch, AttentionShape, attend};
+use crate::layers::attention::{AttentionScratch, AttentionShape, View, attend};
 use crate::layers::feed_forward::feed_forward;
 use crate::layers::head;
 use crate::layers::norm::NormInput;
@@ -22,6 +22,7 @@ pub(super) struct Context<'t, 'a, K> {
     pub(super) model_dim: usize,
     pub(super) eps: f32,
     pub(super) pairs: RopePairs,
+    pub(super) sees: Attention,
     pub(super) attention: AttentionShape,
 }
 
@@ -150,7 +151,7 @@ pub(super) fn block<K: Kernels>(
     weights: &LayerWeights<'_>,
     (cos, sin): Rotation<'_>,
     ring: &KvLayer<'_>,
-    visible: usize,
+    len: usize,
     piece: BlockPiece<'_>,
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
@@ -169,7 +170,8 @@ pub(super) fn block<K: Kernels>(
     let attended = s.a.get_mut(..rows * width).unwrap_or_default();
     let mut memory =
         AttentionScratch { queries: s.queries, query_scales: s.query_scales, weights: s.attention };
-    attend(kernels, attended, context.attention, ring, visible, &mut memory)?;
+    let view = View { attention: context.sees, rows: tile, len };
+    attend(kernels, attended, context.attention, ring, view, &mut memory)?;
     let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
     x.quantize_rows(kernels, attended, width)?;
     x.multiply(kernels, &weights.attention_output, s.b);
@@ -189,24 +191,26 @@ fn add_residual(hidden: &mut [f32], first: usize, tile: Rows<'_>, delta: &[f32],
     }
 }
 
-/// Rows whose scores are wanted, in step with `scores`.
+/// Positions whose scores are wanted, in step with `scores`.
 pub(super) struct HeadPiece<'t> {
-    pub(super) rows: Rows<'t>,
+    pub(super) positions: &'t [u16],
+    /// The row before a position predicts it.
+    pub(super) shifted: bool,
     pub(super) hidden: &'t [f32],
     pub(super) scores: &'t mut [Score],
 }
 
 impl Split for HeadPiece<'_> {
     fn rows(&self) -> usize {
-        self.rows.len()
+        self.positions.len()
     }
 
     fn split(self, rows: usize) -> (Self, Self) {
-        let (rows_a, rows_b) = self.rows.split(rows);
-        let (scores_a, scores_b) = self.scores.split_at_mut(rows_a.len().min(self.scores.len()));
+        let (first, others) = self.positions.split_at(rows.min(self.positions.len()));
+        let (scores_a, scores_b) = self.scores.split_at_mut(first.len().min(self.scores.len()));
         (
-            Self { rows: rows_a, scores: scores_a, hidden: self.hidden },
-            Self { rows: rows_b, scores: scores_b, hidden: self.hidden },
+            Self { positions: first, scores: scores_a, ..self },
+            Self { positions: others, scores: scores_b, ..self },
         )
     }
 }
@@ -221,11 +225,14 @@ pub(super) fn head_scores<K: Kernels>(
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
     let (kernels, outer) = (context.kernels, context.outer);
-    let tile = piece.rows;
+    let tile = match piece.shifted {
+        true => Rows::Before(piece.positions),
+        false => Rows::List(piece.positions),
+    };
     let input = context.input(tile, piece.hidden, 0, outer.output_norm);
     let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
-    for (accumulator, position) in s.accumulators.iter_mut().zip(tile.iter()) {
-        *accumulator = ScoreAccumulator::new(position as u32);
+    for (accumulator, position) in s.accumulators.iter_mut().zip(piece.positions) {
+        *accumulator = ScoreAccumulator::new(u32::from(*position));
     }
     head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
         if let Some(accumulator) = s.accumulators.get_mut(row) {

@@ -313,23 +313,22 @@ impl Features {
         let rotated = self.rope_dim;
         require!(rotated.is_multiple_of(2) && rotated <= head_dim, "rope_dim (even, in a head)");
         let Some(e) = self.experts else { return Ok(()) };
-        require!(e.count <= MAX_EXPERTS, "experts (at most 1024)");
-        require!(e.per_token > 0 && e.per_token <= e.count, "experts per token");
-        require!(e.per_token <= MAX_CHOSEN, "experts per token (at most 16)");
-        let wide = e.ffn_dim > 0 && e.ffn_dim <= max_ffn && e.shared_ffn_dim <= max_ffn;
-        require!(wide, "hidden width of an expert");
+        let counts = e.count <= MAX_EXPERTS
+            && e.per_token > 0
+            && e.per_token <= e.count
+            && e.per_token <= MAX_CHOSEN
+            && e.dense_layers <= layers;
+        require!(counts, "experts (at most 1024, of which a row takes 1 to 16)");
+        let widths = e.ffn_dim > 0 && e.ffn_dim <= max_ffn && e.shared_ffn_dim <= max_ffn;
         let whole = e.ffn_dim.is_multiple_of(16) && model_dim.is_multiple_of(16);
-        require!(whole, "experts (their ffn_dim and model_dim must be multiples of 16)");
-        require!(e.dense_layers <= layers, "layers without experts");
-        require!(e.groups > 0 && e.count.is_multiple_of(e.groups), "groups of experts");
-        let groups = e.groups_per_token;
-        require!(groups > 0 && groups <= e.groups, "groups of experts per token");
-        require!(
-            (e.count / e.groups) * groups >= e.per_token,
-            "groups of experts per token (too few for the experts)"
-        );
-        // Comparisons are false for NaN, so these also refuse it.
-        require!(e.scale > 1e-6 && e.scale < 1e6, "scale of the experts' weights");
+        require!(widths && whole, "experts (widths must be multiples of 16)");
+        let groups = e.groups > 0
+            && e.count.is_multiple_of(e.groups)
+            && e.groups_per_token > 0
+            && e.groups_per_token <= e.groups
+            && (e.count / e.groups) * e.groups_per_token >= e.per_token;
+        // Comparisons are false for NaN, so this also refuses it.
+        require!(groups && e.scale > 1e-6 && e.scale < 1e6, "experts (groups or scale)");
         Ok(())
     }
 }

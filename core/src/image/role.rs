@@ -63,32 +63,9 @@ pub enum TensorRole {
     HeadBias,
 }
 
-/// Tensors that a layer may have, in file order.
-const PER_LAYER: [fn(u32) -> TensorRole; 23] = [
-    TensorRole::AttentionNorm,
-    TensorRole::AttentionNormBias,
-    TensorRole::Query,
-    TensorRole::QueryBias,
-    TensorRole::Key,
-    TensorRole::KeyBias,
-    TensorRole::Value,
-    TensorRole::ValueBias,
-    TensorRole::QueryNorm,
-    TensorRole::KeyNorm,
-    TensorRole::AttentionOutput,
-    TensorRole::FfnNorm,
-    TensorRole::FfnNormBias,
-    TensorRole::Router,
-    TensorRole::RouterBias,
-    TensorRole::ExpertGates,
-    TensorRole::ExpertUps,
-    TensorRole::ExpertDowns,
-    TensorRole::Gate,
-    TensorRole::Up,
-    TensorRole::UpBias,
-    TensorRole::Down,
-    TensorRole::DownBias,
-];
+/// Codes of the tensors that a layer may have, in file order.
+const PER_LAYER: [u8; 23] =
+    [2, 23, 3, 13, 4, 14, 5, 15, 16, 17, 6, 7, 24, 18, 19, 20, 21, 22, 8, 9, 25, 10, 26];
 /// Tensors that may follow the layers, in file order.
 const LAST: [TensorRole; 4] =
     [TensorRole::OutputNorm, TensorRole::OutputNormBias, TensorRole::Head, TensorRole::HeadBias];
@@ -97,10 +74,23 @@ impl TensorRole {
     /// Every tensor of a model in file order: embedding, layers, final norm, head.
     pub fn all(config: &ModelConfig) -> impl Iterator<Item = Self> + use<> {
         let config = *config;
+        let last = PER_LAYER.len() * config.layers as usize;
         core::iter::once(Self::Embedding)
-            .chain((0..config.layers).flat_map(|l| PER_LAYER.into_iter().map(move |role| role(l))))
-            .chain(LAST)
+            .chain((0..last + LAST.len()).map(move |place| Self::behind_embedding(place, last)))
             .filter(move |role| role.exists(&config))
+    }
+
+    /// What may stand at a place behind the embedding, if the layers end at place `last`.
+    #[inline(never)] // small flash matters more here than a call
+    fn behind_embedding(place: usize, last: usize) -> Self {
+        match place.checked_sub(last) {
+            Some(place) => LAST.get(place).copied().unwrap_or(Self::HeadBias),
+            None => {
+                let (layer, place) = (place / PER_LAYER.len(), place % PER_LAYER.len());
+                let code = PER_LAYER.get(place).copied().unwrap_or_default();
+                Self::in_layer(code, layer as u32).unwrap_or(Self::HeadBias)
+            }
+        }
     }
 
     /// Whether a model of this configuration has the tensor.
@@ -233,28 +223,63 @@ impl TensorRole {
     /// Position in the canonical order, among the tensors that the model has.
     #[must_use]
     pub fn index(self, config: &ModelConfig) -> usize {
-        let present = |roles: &mut dyn Iterator<Item = Self>| {
-            roles.filter(|role| role.exists(config)).count()
-        };
-        let of_layer = |layer: u32| PER_LAYER.into_iter().map(move |role| role(layer));
+        let (code, layer) = self.code();
         // Two kinds of layers at most: those without experts come first.
         let dense = config.features.experts.map_or(config.layers, |e| e.dense_layers);
-        let layers_before = |layer: u32| {
+        let before = |layer: u32| {
             let (plain, others) = (layer.min(dense), layer.saturating_sub(dense));
-            let plain = plain as usize * present(&mut of_layer(0));
-            plain + others as usize * present(&mut of_layer(config.layers.saturating_sub(1)))
+            1 + plain as usize * Self::count(config, 0, u16::MAX)
+                + others as usize * Self::count(config, config.layers.saturating_sub(1), u16::MAX)
         };
         match self.layer() {
             _ if self == Self::Embedding => 0,
-            Some(layer) => {
-                let before = of_layer(layer).take_while(|role| *role != self);
-                1 + layers_before(layer) + present(&mut { before })
+            Some(_) => {
+                let layer = u32::from(layer);
+                before(layer) + Self::count(config, layer, code)
             }
             None => {
-                let before = LAST.into_iter().take_while(|role| *role != self);
-                1 + layers_before(config.layers) + present(&mut { before })
+                let others = LAST.into_iter().take_while(|role| *role != self);
+                before(config.layers) + others.filter(|role| role.exists(config)).count()
             }
         }
+    }
+
+    /// How many tensors a layer has before the one with this code.
+    #[inline(never)] // as above
+    fn count(config: &ModelConfig, layer: u32, code: u16) -> usize {
+        let before = PER_LAYER.into_iter().take_while(|other| u16::from(*other) != code);
+        let roles = before.filter_map(|code| Self::in_layer(code, layer));
+        roles.filter(|role| role.exists(config)).count()
+    }
+
+    /// The role with this code in a layer.
+    const fn in_layer(code: u8, layer: u32) -> Option<Self> {
+        Some(match code {
+            2 => Self::AttentionNorm(layer),
+            3 => Self::Query(layer),
+            4 => Self::Key(layer),
+            5 => Self::Value(layer),
+            6 => Self::AttentionOutput(layer),
+            7 => Self::FfnNorm(layer),
+            8 => Self::Gate(layer),
+            9 => Self::Up(layer),
+            10 => Self::Down(layer),
+            13 => Self::QueryBias(layer),
+            14 => Self::KeyBias(layer),
+            15 => Self::ValueBias(layer),
+            16 => Self::QueryNorm(layer),
+            17 => Self::KeyNorm(layer),
+            18 => Self::Router(layer),
+            19 => Self::RouterBias(layer),
+            20 => Self::ExpertGates(layer),
+            21 => Self::ExpertUps(layer),
+            22 => Self::ExpertDowns(layer),
+            23 => Self::AttentionNormBias(layer),
+            24 => Self::FfnNormBias(layer),
+            25 => Self::UpBias(layer),
+            26 => Self::DownBias(layer),
+            _ => return None,
+        })
     }
 
     /// Short name for tables and messages.

@@ -1,12 +1,14 @@
-//! Bidirectional grouped-query attention over the key-value ring, a tile of rows at a time.
+//! Grouped-query attention over the key-value ring, a tile of rows at a time.
 //!
 //! Scores are exact integer dot products of quantized queries and keys. Values are added in slot
 //! order, which is position order, so that the sum does not depend on who computed which slot.
 
 use crate::cache::{ATTENTION_FLOOR, KvLayer};
+use crate::image::Attention;
 use crate::kernels::Kernels;
 use crate::kernels::scalar::{NotFinite, quantize};
 use crate::math::sqrt;
+use crate::rows::Rows;
 
 /// Heads of one attention layer.
 #[derive(Clone, Copy)]
@@ -26,19 +28,37 @@ pub(crate) struct AttentionScratch<'a> {
     pub(crate) weights: &'a mut [f32],
 }
 
+/// What the rows of a tile see of the ring.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'t> {
+    pub(crate) attention: Attention,
+    /// Positions of the rows.
+    pub(crate) rows: Rows<'t>,
+    /// Slots in use.
+    pub(crate) len: usize,
+}
+
+impl View<'_> {
+    fn ends(self) -> impl Iterator<Item = usize> {
+        self.rows.iter().map(move |row| self.attention.visible_end(row, self.len))
+    }
+}
+
 /// Replaces the rotated queries in `rows` (`[rows, heads, head_dim]`) by their attention output over
-/// the first `visible` slots.
+/// the slots that each of them sees.
 pub(crate) fn attend<K: Kernels>(
     kernels: K,
     rows: &mut [f32],
     shape: AttentionShape,
     ring: &KvLayer<'_>,
-    visible: usize,
+    view: View<'_>,
     scratch: &mut AttentionScratch<'_>,
 ) -> Result<(), NotFinite> {
     let AttentionShape { heads, kv_heads, head_dim } = shape;
     let (width, dim) = ((heads * head_dim).max(1), head_dim.max(1));
     let count = rows.len() / width;
+    // No row sees less than one before it: the last one's slots are enough for all.
+    let visible = view.rows.last().map_or(0, |row| view.attention.visible_end(row, view.len));
     let scale = 1.0 / sqrt(dim as f32);
     let heads_per_kv = (heads / kv_heads.max(1)).max(1);
     let queries = scratch.queries.get_mut(..count * dim).ok_or(NotFinite)?;
@@ -58,10 +78,14 @@ pub(crate) fn attend<K: Kernels>(
         kernels.vectorize(|| kernels.attention_scores(queries, query_scales, kv, visible, weights));
         let rows = rows.get_mut(first..).unwrap_or_default();
         kernels.vectorize(|| {
-            for (weights, inverse) in
-                weights.chunks_exact_mut(visible.max(1)).zip(&mut *query_scales)
+            let weights_of_rows = weights.chunks_exact_mut(visible.max(1));
+            for ((weights, inverse), end) in
+                weights_of_rows.zip(&mut *query_scales).zip(view.ends())
             {
-                *inverse = 1.0 / kernels.exponentiate(weights);
+                let (seen, unseen) = weights.split_at_mut(end.min(weights.len()));
+                *inverse = 1.0 / kernels.exponentiate(seen);
+                // Adding nothing to a sum leaves its bits as they are.
+                unseen.fill(0.0);
             }
             kernels.attention_values(weights, query_scales, kv, visible, (rows, width));
         });

@@ -2,18 +2,26 @@
 
 use crate::image::{ModelConfig, RopePairs};
 
-/// Fills `[slots, head_dim / 2]` tables with the cosines and sines of every position.
+/// Positions whose angles [`sin_cos`] can reduce.
+pub(crate) const MAX_POSITIONS: usize = 1 << 20;
+
+/// Fills `[slots, head_dim / 2]` tables from slot `first` on with the cosines and sines of the
+/// positions from `position` on.
 ///
 /// Computed in `f64` and rounded once: positions in the tens of thousands lose whole
 /// digits of their angle in `f32`, and the tables are made once per engine.
-pub(crate) fn fill_tables(config: &ModelConfig, cos: &mut [f32], sin: &mut [f32]) {
+pub(crate) fn fill_tables(
+    config: &ModelConfig,
+    (cos, sin): (&mut [f32], &mut [f32]),
+    (first, position): (usize, usize),
+) {
     let half = (config.head_dim as usize / 2).max(1);
     let theta = f64::from(config.rope_theta);
     for pair in 0..half {
         let exponent = -2.0 * pair as f64 / f64::from(config.head_dim);
         let frequency = libm::pow(theta, exponent);
         let rows = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half));
-        for (position, (cos, sin)) in rows.enumerate() {
+        for (position, (cos, sin)) in (position..).zip(rows.skip(first)) {
             let (s, c) = sin_cos(position as f64 * frequency);
             if let (Some(cos), Some(sin)) = (cos.get_mut(pair), sin.get_mut(pair)) {
                 (*cos, *sin) = (c as f32, s as f32);

@@ -7,9 +7,11 @@
 //! lanes, which is what keeps the additions of every build in the same order. Rows and columns
 //! beyond the matrix are stored as zero weights, and rows beyond it with zero scales.
 
+mod group;
 mod layout;
 mod matrix;
 
+pub use group::{Group, GroupScale};
 pub use layout::Layout;
 pub use matrix::{Block, PackedMatrix};
 

@@ -37,6 +37,29 @@ pub enum SessionError {
         /// Blocks in the region.
         blocks: usize,
     },
+    /// The block length does not divide the model's own blocks, outside of which a row sees nothing.
+    AttentionBlock {
+        /// Tokens per block that were asked for.
+        block: usize,
+        /// Tokens per block of the model's attention.
+        attention: usize,
+    },
+    /// The cache plan needs block-causal attention, which the model does not have.
+    Cache {
+        /// Name of the plan.
+        plan: &'static str,
+    },
+    /// A causal model predicts from what stands before, and nothing does.
+    NoPrompt,
+    /// The pinned tokens leave less than two blocks of the canvas.
+    Pinned {
+        /// Tokens that stay, in whole blocks.
+        pinned: usize,
+        /// Tokens of the canvas.
+        canvas: usize,
+    },
+    /// The model cannot go on in a window: the text is longer than it can count, or it has none.
+    EndOfWindow,
     /// The temperature is neither 0 nor a number of at least [`MIN_TEMPERATURE`](super::MIN_TEMPERATURE).
     Temperature,
     /// The model proposes tokens that may not be committed, so that the canvas cannot be completed.
@@ -72,6 +95,21 @@ impl fmt::Display for SessionError {
                 "{steps} steps cannot be shared equally among {blocks} blocks; \
                  use a multiple of {blocks}"
             ),
+            Self::AttentionBlock { block, attention } => write!(
+                f,
+                "a block length of {block} does not divide the model's blocks of {attention} tokens"
+            ),
+            Self::Cache { plan } => {
+                write!(f, "the {plan} cache needs a model with block-causal attention")
+            }
+            Self::NoPrompt => f.write_str("a causal model needs at least one token to start from"),
+            Self::Pinned { pinned, canvas } => write!(
+                f,
+                "{pinned} pinned tokens leave less than two blocks of a canvas of {canvas}"
+            ),
+            Self::EndOfWindow => {
+                f.write_str("the text is longer than this model can hold; make the canvas longer")
+            }
             Self::Temperature => {
                 f.write_str("the temperature must be 0 or a number of at least 0.000001")
             }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use crate::common::mix;
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::{ForwardError, Model, SessionMemory, Vocabulary};
 
@@ -49,12 +50,12 @@ impl Model for Table {
 
     fn score(
         &mut self,
-        canvas: &[u32],
-        wanted: &[u16],
+        pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
         self.forwards += 1;
+        let &Pass { canvas, wanted, .. } = pass;
         assert_eq!(wanted.len(), scores.len());
         assert!(!wanted.is_empty() && wanted.is_sorted_by(|a, b| a < b));
         for (score, &position) in scores.iter_mut().zip(wanted) {

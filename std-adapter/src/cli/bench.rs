@@ -7,6 +7,7 @@ use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::runtime::{Memory, Network, Runtime};
 use clap::Args;
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ModelConfig, TensorRole};
 use serde_json::json;
@@ -69,7 +70,7 @@ fn time_forward(
     let mut seconds = f64::INFINITY;
     for _ in 0..repeat.max(1) {
         let started = Instant::now();
-        network.score(&canvas, &wanted, &Sampling::GREEDY, &mut scores).problem()?;
+        network.score(&Pass::whole(&canvas, &wanted), &Sampling::GREEDY, &mut scores).problem()?;
         seconds = seconds.min(started.elapsed().as_secs_f64());
     }
     let macs = rows as f64 * weights_per_row(config) as f64;
@@ -92,12 +93,14 @@ fn time_decode(
 ) -> Result<(f64, u32, usize), CliError> {
     let context = model.config().context as usize;
     let length = args.decode.length(0, context);
-    let canvas = super::run::canvas_size(0, length, context)?;
+    let canvas = args.decode.canvas(model.config(), 0, length)?;
+    let options = args.decode.options(model.config(), 0, length);
+    let method = args.decode.method(model.config(), &options, length)?;
     let mut memory = Memory::default();
     let settings = args.machine.settings(canvas);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, canvas, &args.decode, |session| {
-        session.begin(&[], length, args.decode.options(length)).problem()?;
+    with_session(&mut *network, canvas, method, |session| {
+        session.begin(&[], length, options).problem()?;
         let started = Instant::now();
         session.run(&mut ()).problem()?;
         Ok((started.elapsed().as_secs_f64(), session.forwards(), length))

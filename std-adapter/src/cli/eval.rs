@@ -1,7 +1,7 @@
 //! `demask eval`: a model's score on a task.
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs};
-use super::run::{canvas_size, tokenizer_of, with_session};
+use super::run::{tokenizer_of, with_session};
 use super::{CliError, Problem};
 use crate::harness::snips::{self, Example, SnipsScore};
 use crate::load::LoadedModel;
@@ -106,12 +106,14 @@ fn answer_one(
     let ids = prompt::encode(model.prompt(), &tokenizer, &utterance).problem()?;
     let context = model.config().context as usize;
     let length = args.decode.length(ids.len(), context);
-    let canvas = canvas_size(ids.len(), length, context)?;
+    let canvas = args.decode.canvas(model.config(), ids.len(), length)?;
+    let options = args.decode.options(model.config(), ids.len(), length);
+    let method = args.decode.method(model.config(), &options, length)?;
     let mut memory = Memory::default();
     let settings = Settings { canvas, threads: 1, kernels: args.machine.kernels };
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, canvas, &args.decode, |session| {
-        session.begin(&ids, length, args.decode.options(length)).problem()?;
+    with_session(&mut *network, canvas, method, |session| {
+        session.begin(&ids, length, options).problem()?;
         session.run(&mut ()).problem()?;
         let text = prompt::decode(&tokenizer, session.answer(), Specials::Skip);
         Ok(Answer { text, forwards: session.forwards() })

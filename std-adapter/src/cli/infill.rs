@@ -41,7 +41,7 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
 
     // A given text may hold end tokens of its own, and what follows them stays.
     let decode = DecodeArgs { eos: EosName::Fill, ..args.decode.clone() };
-    let mut options = decode.options(canvas.len());
+    let mut options = decode.options(model.config(), 0, canvas.len());
     options.steps = decode.steps.unwrap_or(masks.max(1));
     if decode.steps.is_none() {
         let blocks = canvas.len().div_ceil(options.block_length.max(1)).max(1);
@@ -51,7 +51,8 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
     let mut memory = Memory::default();
     let mut network = runtime.network(&args.machine.settings(size), &mut memory).problem()?;
     let kernels = network.kernels();
-    let outcome = with_session(&mut *network, size, &decode, |session| {
+    let method = decode.method(model.config(), &options, canvas.len())?;
+    let outcome = with_session(&mut *network, size, method, |session| {
         session.begin_infill(&canvas, options).problem()?;
         let started = Instant::now();
         let steps = decode.steps_planned(&options);

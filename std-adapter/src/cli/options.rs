@@ -6,15 +6,19 @@ use crate::detect::Choice;
 use crate::load::LoadedModel;
 use crate::runtime::Settings;
 use clap::{Args, ValueEnum};
+use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
 use demask::decode::{
     CommitPolicy, Edit, EosPolicy, Even, FillAll, StepView, StopAtEos, Threshold, TopQ,
 };
+use demask::image::{Attention, ModelConfig};
 use demask::{Method, Options};
 use std::ops::Range;
 use std::path::PathBuf;
 
 /// Generation length when none is asked for.
 const DEFAULT_LENGTH: usize = 56;
+/// Block length of long answers where the model has none of its own (LLaDA's and Fast-dLLM's).
+const BLOCK: usize = 32;
 /// Commit threshold of `--policy threshold` when none is given (Fast-dLLM's).
 const DEFAULT_THRESHOLD: f32 = 0.9;
 
@@ -108,13 +112,69 @@ pub struct DecodeArgs {
     /// Confidence at which the threshold policy commits, 0 to 1 [default: 0.9]
     #[arg(long, value_name = "P", conflicts_with = "steps", allow_negative_numbers = true)]
     pub threshold: Option<f32>,
+    /// Which rows a step computes [default: what is exact, or for several blocks of a model
+    /// without an exact cache, dual]
+    #[arg(long, value_enum)]
+    pub cache: Option<CacheName>,
+    /// Tokens that are kept at a time; the text of a block-causal model may be longer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub canvas: Option<u16>,
+    /// Tokens at the start that stay when a text outgrows the canvas [default: the prompt]
+    #[arg(long, value_name = "N")]
+    pub pin: Option<usize>,
     /// When to stop
     #[arg(long, value_enum, default_value_t = EosName::Stop)]
     pub eos: EosName,
 }
 
+/// Cache plans by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CacheName {
+    /// Every step computes everything that it sees
+    None,
+    /// Approximate: after a block's first step, only rows from the block on
+    Prefix,
+    /// Approximate: after a block's first step, only the block's rows
+    Dual,
+    /// Exact, for block-causal models: finished blocks are computed once
+    Block,
+}
+
 /// A method chosen at run time.
-pub type AnyMethod = Method<AnyPolicy, Even, &'static (dyn EosPolicy + Sync)>;
+pub type AnyMethod = Method<AnyPolicy, Even, &'static (dyn EosPolicy + Sync), AnyCache>;
+
+/// A cache plan chosen at run time.
+pub struct AnyCache(Box<dyn CachePlan>);
+
+impl CachePlan for AnyCache {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn is_exact(&self) -> bool {
+        self.0.is_exact()
+    }
+
+    fn needs_blocks(&self) -> bool {
+        self.0.needs_blocks()
+    }
+
+    fn has_window(&self) -> bool {
+        self.0.has_window()
+    }
+
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
+        self.0.plan(view, rows);
+    }
+
+    fn slid(&mut self, keep: usize, drop: usize) {
+        self.0.slid(keep, drop);
+    }
+}
 
 /// A policy chosen at run time.
 pub struct AnyPolicy(Box<dyn CommitPolicy>);
@@ -136,22 +196,80 @@ impl DecodeArgs {
         self.gen_length.unwrap_or_else(|| DEFAULT_LENGTH.min(context.saturating_sub(prompt)).max(1))
     }
 
-    /// Options for generating `length` tokens.
+    /// Options for generating `length` tokens after `prompt` others.
     #[must_use]
-    pub fn options(&self, length: usize) -> Options {
+    pub fn options(&self, config: &ModelConfig, prompt: usize, length: usize) -> Options {
+        let attention = config.features.attention;
+        let block_length = self.block_length.unwrap_or(match attention {
+            Attention::BlockCausal(block) => block as usize,
+            // Long answers go block by block, as these models are used; short ones as a whole.
+            Attention::Bidirectional if length > 2 * BLOCK && length.is_multiple_of(BLOCK) => BLOCK,
+            Attention::Bidirectional => length,
+        });
+        let steps = match attention {
+            Attention::Bidirectional => length,
+            Attention::BlockCausal(_) => {
+                let block = block_length.max(1);
+                (prompt + length).div_ceil(block).saturating_sub(prompt / block) * block
+            }
+        };
         Options {
-            block_length: self.block_length.unwrap_or(length),
-            steps: self.steps.unwrap_or(length),
+            block_length,
+            steps: self.steps.unwrap_or(steps),
             temperature: self.temperature,
             seed: self.seed,
+            pinned: self.pin.unwrap_or(prompt),
         }
     }
 
-    /// Policy, schedule and end rule.
+    /// Tokens of the canvas for `length` tokens after `prompt` others: the model's context, or less.
+    /// A block-causal model moves its canvas along; any other needs room for all.
+    ///
+    /// # Errors
+    /// [`CliError`] if the text does not fit and the model cannot move on.
+    pub fn canvas(
+        &self,
+        config: &ModelConfig,
+        prompt: usize,
+        length: usize,
+    ) -> Result<usize, CliError> {
+        let context = config.context as usize;
+        let limit = self.canvas.map_or(context, usize::from);
+        let text = prompt.saturating_add(length);
+        if text > limit && config.features.attention == Attention::Bidirectional {
+            return Err(CliError::new(format!(
+                "the prompt has {prompt} tokens and {length} are to be generated, but the model's \
+                 context is {limit} tokens; shorten the prompt or lower --gen-length"
+            )));
+        }
+        Ok(text.min(limit).max(1))
+    }
+
+    fn cache_plan(&self, config: &ModelConfig, options: &Options, length: usize) -> AnyCache {
+        let name = self.cache.unwrap_or(match config.features.attention {
+            Attention::BlockCausal(_) => CacheName::Block,
+            Attention::Bidirectional if options.block_length < length => CacheName::Dual,
+            Attention::Bidirectional => CacheName::None,
+        });
+        AnyCache(match name {
+            CacheName::None => Box::new(NoCache),
+            CacheName::Prefix => Box::new(PrefixCache),
+            CacheName::Dual => Box::new(DualCache),
+            CacheName::Block => Box::new(BlockCache::default()),
+        })
+    }
+
+    /// Policy, schedule, end rule and cache for generating `length` tokens with `options`.
     ///
     /// # Errors
     /// [`CliError`] if options contradict each other.
-    pub fn method(&self) -> Result<AnyMethod, CliError> {
+    pub fn method(
+        &self,
+        config: &ModelConfig,
+        options: &Options,
+        length: usize,
+    ) -> Result<AnyMethod, CliError> {
+        let cache = self.cache_plan(config, options, length);
         let policy: Box<dyn CommitPolicy> = match self.policy_name()? {
             PolicyName::LowConfidence => Box::new(TopQ),
             PolicyName::Threshold => Box::new(Threshold(self.checked_threshold()?)),
@@ -160,7 +278,7 @@ impl DecodeArgs {
             EosName::Stop => &StopAtEos,
             EosName::Fill => &FillAll,
         };
-        Ok(Method { policy: AnyPolicy(policy), schedule: Even, eos })
+        Ok(Method { policy: AnyPolicy(policy), schedule: Even, eos, cache })
     }
 
     /// Most steps that the schedule allows, or 0 where the policy decides alone.

@@ -1,7 +1,9 @@
 //! `demask run`, and the demo.
 
 use super::live::LiveView;
-use super::options::{AnyPolicy, DecodeArgs, MachineArgs, ModelArgs, OutputArgs};
+use super::options::{
+    AnyCache, AnyMethod, AnyPolicy, DecodeArgs, MachineArgs, ModelArgs, OutputArgs,
+};
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::prompt;
@@ -122,6 +124,9 @@ pub(super) fn demo(text: Option<String>, output: OutputArgs) -> Result<(), CliEr
         temperature: 0.0,
         policy: None,
         threshold: None,
+        cache: None,
+        canvas: None,
+        pin: None,
         eos: super::options::EosName::Stop,
     };
     answer(
@@ -149,14 +154,15 @@ fn answer(
     let tokenizer = tokenizer_of(model)?;
     let context = model.config().context as usize;
     let length = decode.length(job.prompt.len(), context);
-    let canvas = canvas_size(job.prompt.len(), length, context)?;
-    let options = decode.options(length);
+    let canvas = decode.canvas(model.config(), job.prompt.len(), length)?;
+    let options = decode.options(model.config(), job.prompt.len(), length);
+    let method = decode.method(model.config(), &options, length)?;
     let runtime = Runtime::new(model).problem()?;
     let mut memory = Memory::default();
     let settings = job.machine.settings(canvas);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     let kernels = network.kernels();
-    let outcome = with_session(&mut *network, canvas, decode, |session| {
+    let outcome = with_session(&mut *network, canvas, method, |session| {
         session.begin(&job.prompt, length, options).problem()?;
         let started = Instant::now();
         let mut view =
@@ -209,17 +215,18 @@ pub(super) type AnySession<'s, 'n> = Session<
     AnyPolicy,
     demask::decode::Even,
     &'static (dyn demask::decode::EosPolicy + Sync),
+    AnyCache,
 >;
 
 /// Builds a session around a network and lends it to `work`.
 pub(super) fn with_session<'n, R>(
     network: &mut (dyn Network + 'n),
     canvas: usize,
-    decode: &DecodeArgs,
+    method: AnyMethod,
     work: impl FnOnce(&mut AnySession<'_, 'n>) -> Result<R, CliError>,
 ) -> Result<R, CliError> {
     let mut memory = Memory::for_session(canvas).problem()?;
     let memory = SessionMemory::carve(memory.bytes(), canvas).problem()?;
-    let mut session = Session::new(network, memory, decode.method()?);
+    let mut session = Session::new(network, memory, method);
     work(&mut session)
 }

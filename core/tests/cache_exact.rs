@@ -1,0 +1,275 @@
+//! Cache plans give the scores that computing everything gives, where they say that they do; and a
+//! text that outgrows its canvas goes on in a window.
+
+mod common;
+
+use common::{Aligned, Random, SMALLEST, image};
+use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
+use demask::decode::{Even, FillAll, Score, Threshold};
+use demask::image::{Attention, Features, ModelConfig, ModelImage};
+use demask::packed::{Format, Layout};
+use demask::{
+    Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError, StepEvent,
+    Trace,
+};
+
+/// The bits of all scores of a step, and its commits.
+type Step = (Vec<[u32; 8]>, Vec<(u32, u32)>);
+
+/// Every score and every commit of a decode, with the bits of the scores.
+#[derive(Debug, Default, PartialEq)]
+struct Record {
+    steps: Vec<Step>,
+    dropped: Vec<u32>,
+    canvas: Vec<u32>,
+}
+
+impl Trace for Record {
+    fn step(&mut self, event: &StepEvent<'_>) {
+        let bits = |score: &Score| bytemuck::cast::<Score, [u32; 8]>(*score);
+        let commits = event.commits.iter().map(|c| (c.position, c.token)).collect();
+        self.steps.push((event.scores.iter().map(bits).collect(), commits));
+        self.canvas = event.canvas.to_vec();
+    }
+
+    fn dropped(&mut self, tokens: &[u32]) {
+        self.dropped.extend(tokens);
+    }
+}
+
+/// What a decode is asked to do.
+#[derive(Debug, Clone)]
+struct Job {
+    /// Slots of canvas and ring.
+    canvas: usize,
+    prompt: Vec<u32>,
+    length: usize,
+    threshold: f32,
+    options: Options,
+}
+
+/// Computes everything, in a window too.
+struct Everything;
+
+impl CachePlan for Everything {
+    fn name(&self) -> &'static str {
+        "everything"
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn has_window(&self) -> bool {
+        true
+    }
+
+    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
+        NoCache.plan(view, rows);
+    }
+}
+
+fn decode(
+    image: &ModelImage<'_>,
+    job: &Job,
+    cache: impl CachePlan,
+) -> Result<(Record, u64), SessionError> {
+    let limits = Limits { canvas: job.canvas, tile: 3, layout: Layout::Rows16, workers: 1 };
+    let plan = Plan::new(image.config(), &limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.bytes());
+    // What nobody has computed must not be read.
+    memory.fill(0x7f);
+    let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
+    let engine = Engine::new(image, for_engine, Scalar, Serial).unwrap();
+    let method = Method { policy: Threshold(job.threshold), schedule: Even, eos: FillAll, cache };
+    let mut session = Session::new(engine, for_session, method);
+    session.begin(&job.prompt, job.length, job.options)?;
+    let mut record = Record::default();
+    session.run(&mut record)?;
+    assert_eq!(session.dropped() as usize, record.dropped.len());
+    Ok((record, session.rows_computed()))
+}
+
+fn model(attention: Attention, shifted_logits: bool, random: &mut Random) -> ModelConfig {
+    let causal = attention == Attention::CAUSAL;
+    ModelConfig {
+        layers: 1 + random.below(3) as u32,
+        vocab_size: 29,
+        mask_id: if causal { 29 } else { 1 },
+        features: Features { attention, shifted_logits, ..Features::PLAIN },
+        ..SMALLEST
+    }
+}
+
+fn prompt(length: usize, random: &mut Random) -> Vec<u32> {
+    (0..length).map(|_| 2 + random.below(27) as u32).collect()
+}
+
+fn options(block_length: usize, blocks: usize, random: &mut Random) -> Options {
+    Options {
+        block_length,
+        steps: blocks * block_length,
+        temperature: if random.below(3) == 0 { 0.8 } else { 0.0 },
+        seed: random.next(),
+        pinned: 0,
+    }
+}
+
+#[test]
+fn block_causal_decoding_with_the_cache_is_that_without() {
+    let mut random = Random(1);
+    for case in 0..200 {
+        let block = [1, 2, 3, 4, 6, 8][random.below(6)];
+        let causal = block == 1;
+        let attention = Attention::BlockCausal(block as u32);
+        let config = model(attention, causal || random.below(2) == 0, &mut random);
+        let format = if random.below(2) == 0 { Format::Q8 } else { Format::Q4 };
+        let image = image(config, format, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let sub_block = (1..=block).rev().find(|b| block % b == 0 && random.below(2) == 0);
+        let sub_block = sub_block.unwrap_or(block);
+        let mut prompt = prompt(usize::from(causal) + random.below(20), &mut random);
+        // Some infilling: masks in the prompt.
+        for _ in 0..random.below(3) {
+            if let Some(token) = prompt.get_mut(usize::from(causal) + case % 7) {
+                *token = if causal { *token } else { 1 };
+            }
+        }
+        let length = 1 + random.below(20);
+        let blocks = (prompt.len() + length).div_ceil(sub_block) - prompt.len() / sub_block;
+        let options = options(sub_block, blocks, &mut random);
+        let canvas = prompt.len() + length;
+        let threshold = [0.05, 0.2, 2.0][random.below(3)];
+        let job = Job { canvas, prompt, length, threshold, options };
+        let (cached, rows) = decode(&image, &job, BlockCache::default()).unwrap();
+        let (plain, all_rows) = decode(&image, &job, NoCache).unwrap();
+        assert_eq!(cached, plain, "case {case}: {job:?}");
+        assert!(rows <= all_rows && !plain.steps.is_empty());
+    }
+}
+
+#[test]
+fn approximate_plans_that_refresh_every_step_are_exact() {
+    let mut random = Random(2);
+    for case in 0..40 {
+        let config = model(Attention::Bidirectional, random.below(2) == 0, &mut random);
+        let image = image(config, Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let (prompt, length) = (prompt(1 + random.below(6), &mut random), 1 + random.below(10));
+        // Blocks of one token: each step is the first of its block.
+        let options = options(1, length, &mut random);
+        let canvas = prompt.len() + length;
+        let job = Job { canvas, prompt, length, threshold: 0.2, options };
+        let (plain, _) = decode(&image, &job, NoCache).unwrap();
+        assert_eq!(decode(&image, &job, PrefixCache).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, DualCache).unwrap().0, plain, "case {case}");
+    }
+}
+
+#[test]
+fn dual_and_prefix_compute_fewer_rows_and_finish() {
+    let mut random = Random(3);
+    for shifted in [false, true] {
+        let config = model(Attention::Bidirectional, shifted, &mut random);
+        let image = image(config, Format::Q8, 7);
+        let image = ModelImage::parse(&image).unwrap();
+        let options = options(8, 4, &mut random);
+        let prompt = prompt(9, &mut random);
+        let job = Job { canvas: 41, prompt, length: 32, threshold: 2.0, options };
+        let (plain, all) = decode(&image, &job, NoCache).unwrap();
+        let (prefix, fewer) = decode(&image, &job, PrefixCache).unwrap();
+        let (dual, fewest) = decode(&image, &job, DualCache).unwrap();
+        assert_eq!(all, 32 * 41);
+        assert!(fewest * 3 < all && fewest < fewer && fewer < all, "{fewest} {fewer} {all}");
+        for record in [plain, prefix, dual] {
+            assert_eq!(record.steps.len(), 32);
+            assert!(!record.canvas.contains(&1));
+        }
+    }
+}
+
+/// In a network of one layer keys and values depend on their own token and position only, so the
+/// window must score like a pass over all its rows.
+#[test]
+fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
+    let mut random = Random(4);
+    for case in 0..30 {
+        let block = [1, 2, 4][random.below(3)];
+        let config = model(Attention::BlockCausal(block), block == 1 || case % 2 == 0, &mut random);
+        let image = image(ModelConfig { layers: 1, ..config }, Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let block = block as usize;
+        let prompt = prompt(1 + random.below(9), &mut random);
+        let length = 60 + random.below(20);
+        let blocks = (prompt.len() + length).div_ceil(block) - prompt.len() / block;
+        let pinned = random.below(6);
+        let options = Options { pinned, ..options(block, blocks, &mut random) };
+        let canvas = 20 + random.below(5);
+        let job = Job { canvas, prompt, length, threshold: 0.2, options };
+        let (cached, _) = decode(&image, &job, BlockCache::default()).unwrap();
+        let (plain, _) = decode(&image, &job, Everything).unwrap();
+        assert_eq!(cached, plain, "case {case}: {job:?}");
+        // Nothing is lost: pinned tokens, what was dropped, and what is on the canvas.
+        assert_eq!(cached.dropped.len() + cached.canvas.len(), job.prompt.len() + length);
+        assert!(cached.canvas.len() <= canvas && !cached.canvas.contains(&config.mask_id));
+        let keep = pinned.div_ceil(block) * block;
+        let text: Vec<u32> =
+            [&cached.canvas[..keep], &cached.dropped, &cached.canvas[keep..]].concat();
+        assert_eq!(text[..job.prompt.len()], job.prompt);
+    }
+}
+
+#[test]
+fn a_window_starts_as_a_canvas_with_room_for_all() {
+    let mut random = Random(5);
+    let config = model(Attention::BlockCausal(4), false, &mut random);
+    let image = image(ModelConfig { layers: 3, ..config }, Format::Q4, 11);
+    let image = ModelImage::parse(&image).unwrap();
+    let prompt = prompt(6, &mut random);
+    let options = options(4, 23, &mut random);
+    let job = |canvas| Job { canvas, prompt: prompt.clone(), length: 90, threshold: 2.0, options };
+    let (large, _) = decode(&image, &job(96), BlockCache::default()).unwrap();
+    let (small, _) = decode(&image, &job(24), BlockCache::default()).unwrap();
+    assert_eq!(large.steps.len(), small.steps.len());
+    // Six tokens of prompt: the canvas is full after 18 steps, and the window moves first then.
+    assert_eq!(large.steps[..18], small.steps[..18]);
+    assert_ne!(large.steps[18..], small.steps[18..]);
+}
+
+#[test]
+fn impossible_pairs_are_refused() {
+    let mut random = Random(6);
+    let blocks = model(Attention::BlockCausal(4), false, &mut random);
+    let both = model(Attention::Bidirectional, false, &mut random);
+    let causal = model(Attention::CAUSAL, true, &mut random);
+    let try_it = |config: ModelConfig, prompt: &[u32], length, block_length, pinned| {
+        let image = image(config, Format::Q8, 1);
+        let image = ModelImage::parse(&image).unwrap();
+        let options = Options { pinned, ..Options::one_block(length) };
+        let options = Options { block_length, steps: 1000 * block_length, ..options };
+        let job = Job { canvas: 16, prompt: prompt.to_vec(), length, threshold: 0.5, options };
+        decode(&image, &job, BlockCache::default()).map(|_| ())
+    };
+    use SessionError as E;
+    assert_eq!(try_it(both, &[2], 8, 8, 0), Err(E::Cache { plan: "block" }));
+    let misfit = E::AttentionBlock { block: 3, attention: 4 };
+    assert_eq!(try_it(blocks, &[2], 8, 3, 0), Err(misfit));
+    assert_eq!(try_it(causal, &[], 8, 1, 0), Err(E::NoPrompt));
+    assert_eq!(try_it(blocks, &[2], 999, 4, 9), Err(E::Pinned { pinned: 12, canvas: 16 }));
+    let long = vec![2; 13];
+    assert_eq!(try_it(blocks, &long, 99, 4, 0), Err(E::CanvasTooLong { len: 17, max: 16 }));
+}
+
+#[test]
+fn a_pass_without_the_row_that_predicts_is_an_error() {
+    use demask::decode::Sampling;
+    use demask::{ForwardError, Pass};
+    let image = image(SMALLEST, Format::Q8, 1);
+    let image = ModelImage::parse(&image).unwrap();
+    let (canvas, mut scores) = ([2, 1, 1, 3], [Score::default()]);
+    let result = common::with_engine(&image, 4, |mut engine| {
+        let pass = Pass { canvas: &canvas, rows: Some(&[0, 1, 3]), wanted: &[2] };
+        engine.score(&pass, &Sampling::GREEDY, &mut scores)
+    });
+    assert_eq!(result.unwrap(), Err(ForwardError::RowNotComputed { row: 2 }));
+}
