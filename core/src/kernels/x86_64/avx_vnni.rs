@@ -5,6 +5,7 @@ use super::attention::{self, Queries};
 use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
 use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, nibbles, widen};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
+use super::values;
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -58,6 +59,19 @@ impl Kernels for AvxVnni {
         let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
         // SAFETY: who made the token vouched for the vector unit.
         unsafe { attention::scores::<Avx2, _>(self, queries, kv, visible, scores) }
+    }
+
+    #[inline(always)]
+    fn attention_values(
+        self,
+        weights: &[f32],
+        inverse_sums: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        out: (&mut [f32], usize),
+    ) {
+        // SAFETY: who made the token vouched for AVX2.
+        unsafe { values::avx2(weights, inverse_sums, kv, visible, out) }
     }
 
     #[inline(always)]
