@@ -8,6 +8,7 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
+mod image;
 mod memory;
 mod pack;
 mod parallel;
@@ -20,6 +21,7 @@ mod source;
 pub mod tokenizer;
 mod write;
 
+pub use image::ImageWeights;
 pub use memory::{ImageBuffer, PackProgress, pack_image};
 pub use quantization::Quantization;
 pub use repack::{repack, repack_unsealed};

@@ -1,74 +1,43 @@
 //! A model as the user names it: an image file, a Hugging Face folder, or the bundled model.
 
-use crate::mmap::{FileMap, MapError};
+mod error;
+mod source;
+
+pub use error::LoadError;
+pub use source::{Source, Weights};
+
+use crate::mmap::FileMap;
 use crate::prompt::{self, Prompt};
-use crate::read::folder::{FolderError, HfFolder};
-use crate::read::tokenizer_json::{self, TokenizerJsonError};
+use crate::read::folder::HfFolder;
+use crate::read::tokenizer_json;
 use demask::ModelImage;
-use demask::image::{ImageError, ModelConfig, TensorRole};
-use demask::text::{Tokenizer, TokenizerError};
-use demask_quant::tokenizer::TokenizerWriteError;
-use demask_quant::{BoxError, WeightSource};
-use std::path::{Path, PathBuf};
+use demask::image::{ImageError, ModelConfig};
+use demask::text::Tokenizer;
+use std::path::Path;
 
 /// Bytes on a 64-byte boundary, as images must be.
 #[repr(C, align(64))]
 struct Aligned<T: ?Sized>(T);
 
 /// The bundled 4-bit intents model: an utterance in, a JSON frame out.
-static BUNDLED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../models/intents-q4.dmk"));
+static BUNDLED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../models/intents-q4.dmk"));
 
 /// Name under which the bundled model can be asked for.
 pub const BUNDLED_NAME: &str = "intents";
 
-/// Why a model could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The file could not be mapped.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// The file is not a usable image.
-    #[error("{}: {source}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ImageError,
-    },
-    /// The folder is not a usable model.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The folder's tokenizer cannot be read.
-    #[error("{}: {source}", path.display())]
-    TokenizerJson {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: TokenizerJsonError,
-    },
-    /// The folder's tokenizer cannot be stored.
-    #[error("the tokenizer cannot be used: {0}")]
-    TokenizerWrite(#[from] TokenizerWriteError),
-    /// The tokenizer has ids that the model does not know.
-    #[error(
-        "the tokenizer has {tokenizer} ids and the model only {model}: they do not belong together"
-    )]
-    Vocabulary {
-        /// Ids of the tokenizer.
-        tokenizer: u32,
-        /// Ids of the model.
-        model: u32,
-    },
-    /// The tokenizer is not valid.
-    #[error("the tokenizer cannot be used: {0}")]
-    Tokenizer(TokenizerError),
-    /// A GGUF file.
-    #[error(
-        "{} is a GGUF file, which this version does not read; give an image (.dmk) or the Hugging \
-         Face folder that it was made from", .0.display()
-    )]
-    Gguf(PathBuf),
+/// How a model is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Check the digests of an image, for which it must be read whole.
+    pub verify: bool,
+    /// Map files instead of copying them into memory. A mapped file must stay as it is.
+    pub map: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { verify: true, map: true }
+    }
 }
 
 /// An opened model: checked, its weights still where they were.
@@ -81,17 +50,6 @@ pub struct LoadedModel {
     config: ModelConfig,
 }
 
-/// Where the weights are.
-#[derive(Debug)]
-pub enum Source {
-    /// A mapped image file.
-    File(FileMap),
-    /// The image inside this program.
-    Bundled,
-    /// A Hugging Face folder.
-    Folder(Box<HfFolder>),
-}
-
 impl LoadedModel {
     /// Opens an image file or a Hugging Face folder; the name `intents` means the bundled model
     /// unless a file or folder is called that. Digests are checked if `verify` is true.
@@ -99,18 +57,26 @@ impl LoadedModel {
     /// # Errors
     /// [`LoadError`].
     pub fn open(path: &Path, verify: bool) -> Result<Self, LoadError> {
+        Self::open_with(path, &LoadOptions { verify, ..LoadOptions::default() })
+    }
+
+    /// [`open`](Self::open) with all that can be chosen.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn open_with(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         if path.is_dir() {
             return Self::open_folder(path);
         }
         if path == Path::new(BUNDLED_NAME) && !path.exists() {
-            return Self::bundled(verify);
+            return Self::bundled(options.verify);
         }
-        let file = FileMap::open(path)?;
+        let file = if options.map { FileMap::open(path)? } else { FileMap::read(path)? };
         if file.bytes().starts_with(b"GGUF") {
             return Err(LoadError::Gguf(path.to_owned()));
         }
         let at = |source| LoadError::Image { path: path.to_owned(), source };
-        let (prompt, config) = check_image(file.bytes(), verify).map_err(at)?;
+        let (prompt, config) = check_image(file.bytes(), options.verify).map_err(at)?;
         file.check_unchanged()?;
         Ok(Self { source: Source::File(file), tokenizer: None, prompt, config })
     }
@@ -156,6 +122,12 @@ impl LoadedModel {
         &self.prompt
     }
 
+    /// Tokens that end an answer, beside the end token of the configuration.
+    #[must_use]
+    pub fn stop_ids(&self) -> &[u32] {
+        &[]
+    }
+
     /// Where the weights are.
     #[must_use]
     pub fn source(&self) -> &Source {
@@ -165,11 +137,7 @@ impl LoadedModel {
     /// The image, unless the model is a folder.
     #[must_use]
     pub fn image(&self) -> Option<ModelImage<'_>> {
-        let bytes = match &self.source {
-            Source::File(file) => file.bytes(),
-            Source::Bundled => &BUNDLED.0,
-            Source::Folder(_) => return None,
-        };
+        let bytes = self.source.image_bytes()?;
         // Checked when it was opened; a file that changes since then is refused here.
         ModelImage::parse_unverified(bytes).ok()
     }
@@ -210,35 +178,4 @@ fn check_image(bytes: &[u8], verify: bool) -> Result<(Prompt, ModelConfig), Imag
         false => ModelImage::parse_unverified(bytes)?,
     };
     Ok((prompt::from_image(image.prompt()), *image.config()))
-}
-
-/// Rows of `f32`, from a folder or from an image of any format.
-impl WeightSource for LoadedModel {
-    fn read_rows(
-        &self,
-        role: TensorRole,
-        first_row: usize,
-        out: &mut [f32],
-    ) -> Result<(), BoxError> {
-        let (_, cols) = role.shape(&self.config);
-        let rows = first_row..first_row + out.len() / cols.max(1);
-        if let Source::Folder(folder) = &self.source {
-            return Ok(folder.read_rows(role, rows, out)?);
-        }
-        let image = self.image().ok_or("the image file has changed while it was in use")?;
-        let tensor = image.tensor(role).ok_or("the image has no such tensor")?;
-        let range = first_row * cols..rows.end * cols;
-        if let Some(values) = tensor.as_f32() {
-            out.copy_from_slice(values.get(range).ok_or("no such rows")?);
-        } else if let Some(bits) = tensor.as_f16_bits() {
-            for (x, bits) in out.iter_mut().zip(bits.get(range).ok_or("no such rows")?) {
-                *x = half::f16::from_bits(*bits).to_f32();
-            }
-        } else if let Some(matrix) = tensor.packed() {
-            for (row, out) in rows.zip(out.chunks_exact_mut(cols.max(1))) {
-                matrix.dequantize_row(row, out);
-            }
-        }
-        Ok(())
-    }
 }
