@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::hf_config::ConfigError;
+use super::shortened;
 
 /// The engine's limits, see `demask::image::ModelConfig::validate`.
 pub(super) mod limit {
@@ -165,13 +166,4 @@ fn whole_number(
             Err(ConfigError::Range { field, value: number as f64, range })
         }
     }
-}
-
-/// A value for a message: hostile files may hold megabytes.
-pub(super) fn shortened(text: &str) -> String {
-    let mut out: String = text.chars().take(60).collect();
-    if out.len() < text.len() {
-        out.push_str("...");
-    }
-    out
 }

@@ -8,6 +8,7 @@ mod config_fields;
 mod families;
 pub mod folder;
 pub mod generation;
+pub mod gguf;
 pub mod hf_config;
 pub mod safetensors;
 pub mod tokenizer_json;
@@ -28,4 +29,13 @@ pub(crate) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
         return refuse(format!("it is longer than {cap} bytes"));
     }
     Ok(bytes)
+}
+
+/// A name or value for a message: hostile files may hold megabytes.
+pub(crate) fn shortened(text: &str) -> String {
+    let mut out: String = text.chars().take(60).collect();
+    if out.len() < text.len() {
+        out.push_str("...");
+    }
+    out
 }

@@ -15,9 +15,10 @@ use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use serde_json::Value;
 
 pub(super) use self::source::{Fold, FoldKind, Place, Source, expert_name};
-use super::config_fields::{Fields, FixedOption, limit, shortened};
+use super::config_fields::{Fields, FixedOption, limit};
 use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
+use super::shortened;
 
 /// Name, rows and columns of a stored tensor; vectors have one row.
 pub(super) type Stored = (String, (usize, usize));
