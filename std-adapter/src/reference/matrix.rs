@@ -97,7 +97,10 @@ impl Values {
         let fits = match self {
             Self::F16(values) => exactly(more).map(|more| values.extend::<Vec<f16>>(more)),
             Self::Bf16(values) => exactly(more).map(|more| values.extend::<Vec<bf16>>(more)),
-            Self::F32(values) => Some(values.extend_from_slice(more)),
+            Self::F32(values) => {
+                values.extend_from_slice(more);
+                Some(())
+            }
         };
         if fits.is_none() {
             *self = match self {
