@@ -12,7 +12,7 @@ pub const EXTENDED_CONFIG_BYTES: usize = 128;
 /// Which elements of a head form the rotated pairs of RoPE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopePairs {
-    /// Element `i` with `i + head_dim / 2` (Hugging Face, "NEOX").
+    /// Element `i` with `i + rope_dim / 2` (Hugging Face, "NEOX").
     HalfSplit,
     /// Element `2 i` with `2 i + 1` (llama.cpp's conversion of LLaDA, "NORM").
     Adjacent,
@@ -46,7 +46,7 @@ pub struct ModelConfig {
     pub eos_id: u32,
     /// Base of the rotary frequencies.
     pub rope_theta: f32,
-    /// Added to the mean square in RMSNorm.
+    /// Added to the mean square in RMSNorm, and to the variance in LayerNorm.
     pub norm_eps: f32,
     /// Pairing of rotated elements.
     pub rope_pairs: RopePairs,
