@@ -213,6 +213,20 @@ impl ModelConfig {
         if self.features.rope_dim == 0 { self.head_dim } else { self.features.rope_dim }
     }
 
+    /// Width of the widest feed-forward network that a row goes through.
+    #[must_use]
+    pub const fn widest_ffn(&self) -> usize {
+        let Some(experts) = self.features.experts else { return self.ffn_dim as usize };
+        let mut widest = experts.ffn_dim;
+        if experts.shared_ffn_dim > widest {
+            widest = experts.shared_ffn_dim;
+        }
+        if experts.dense_layers > 0 && self.ffn_dim > widest {
+            widest = self.ffn_dim;
+        }
+        widest as usize
+    }
+
     /// Length of the section in bytes.
     #[must_use]
     pub fn section_bytes(&self) -> usize {

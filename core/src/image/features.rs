@@ -80,6 +80,10 @@ impl Architecture {
     }
 }
 
+/// Whether this build computes what only some families have: the cargo feature `families`. Without it
+/// [`Engine::new`](crate::Engine::new) refuses models that need it.
+pub(crate) const FAMILIES: bool = cfg!(feature = "families");
+
 /// Which positions a row sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attention {
@@ -210,6 +214,28 @@ impl Features {
         head_bias: false,
         experts: None,
     };
+
+    /// The first part of the network that only some families have.
+    pub(crate) const fn part_of_families(&self, head_dim: u32) -> Option<&'static str> {
+        let Self { qk_norm, rope_dim, norm, feed_forward, head_bias, experts, .. } = self;
+        let parts = [
+            (experts.is_some(), "a mixture of experts"),
+            (*qk_norm, "norms of query and key heads"),
+            (*rope_dim != 0 && *rope_dim != head_dim, "partly rotated heads"),
+            (matches!(norm, Norm::Layer), "LayerNorm"),
+            (matches!(feed_forward, FeedForward::Gelu), "a GELU feed-forward network"),
+            (*head_bias, "a bias of the head"),
+        ];
+        // Not an iterator: constant expressions have none.
+        let mut rest = parts.as_slice();
+        while let [(needed, part), others @ ..] = rest {
+            if *needed {
+                return Some(part);
+            }
+            rest = others;
+        }
+        None
+    }
 
     /// The experts of a layer, if it has any.
     #[must_use]
