@@ -77,7 +77,7 @@ impl Executor for Reverse {
 
 /// Shapes in which nothing is a multiple of anything, and ones in which everything is.
 fn shapes() -> Vec<(ModelConfig, Quantization)> {
-    let q = |layers, embedding| Quantization { layers, embedding, layout: Layout::Rows16 };
+    let q = |layers, embedding| Quantization { embedding, ..Quantization::uniform(layers) };
     let both =
         |vocab_size, model_dim, ffn_dim| ModelConfig { vocab_size, model_dim, ffn_dim, ..SMALLEST };
     let heads = |heads, kv_heads, head_dim| ModelConfig { heads, kv_heads, head_dim, ..SMALLEST };
