@@ -1,15 +1,15 @@
 //! Rounding a group of 32 weights to integers with one `f16` scale.
 
-use demask::packed::{GROUP, WeightFormat};
+use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use half::f16;
 
 /// A rounded group: the weights are `scale * values`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RoundedGroup {
+struct RoundedGroup {
     /// Shared scale.
-    pub scale: f16,
+    scale: f16,
     /// Integers in the format's range; zero beyond the input.
-    pub values: [i8; GROUP],
+    values: [i8; GROUP],
 }
 
 /// Scales tried around the one that just covers the largest weight, as factors of it.
@@ -27,11 +27,16 @@ const Q4_FACTORS: [f32; 15] =
 /// use demask::packed::WeightFormat;
 /// use demask_quant::round::round_group;
 ///
-/// let group = round_group(&[0.5, -1.0, 0.25], WeightFormat::Q8);
-/// assert_eq!(group.values[..4], [64, -127, 32, 0]);
+/// let (values, _) = round_group(&[0.5, -1.0, 0.25], WeightFormat::Q8);
+/// assert_eq!(values[..4], [64, -127, 32, 0]);
 /// ```
 #[must_use]
-pub fn round_group(weights: &[f32], format: WeightFormat) -> RoundedGroup {
+pub fn round_group(weights: &[f32], format: WeightFormat) -> Group {
+    let RoundedGroup { scale, values } = rounded(weights, format);
+    (values, GroupScale::Plain(scale))
+}
+
+fn rounded(weights: &[f32], format: WeightFormat) -> RoundedGroup {
     let largest = weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
     match format {
         WeightFormat::Q8 => with_scale(weights, largest.abs() / 127.0, format),
@@ -86,7 +91,7 @@ mod tests {
     #[test]
     fn zeros_stay_zero() {
         for format in [WeightFormat::Q8, WeightFormat::Q4] {
-            let group = round_group(&[0.0; 32], format);
+            let group = rounded(&[0.0; 32], format);
             assert_eq!((group.scale.to_f32(), group.values), (0.0, [0; 32]));
         }
     }
@@ -95,7 +100,7 @@ mod tests {
     fn values_stay_in_range_and_near() {
         let weights: [f32; 32] = core::array::from_fn(|i| ((i * 37 % 64) as f32 - 31.7) / 50.0);
         for (format, bound) in [(WeightFormat::Q8, 0.003), (WeightFormat::Q4, 0.06)] {
-            let group = round_group(&weights, format);
+            let group = rounded(&weights, format);
             let (min, max) = format.range();
             assert!(group.values.iter().all(|q| (min..=max).contains(q)));
             let worst = weights
@@ -118,7 +123,7 @@ mod tests {
             let largest =
                 weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
             let plain = with_scale(&weights, largest / -8.0, WeightFormat::Q4);
-            let best = round_group(&weights, WeightFormat::Q4);
+            let best = rounded(&weights, WeightFormat::Q4);
             assert!(squared_error(&weights, &best) <= squared_error(&weights, &plain));
         }
     }

@@ -213,9 +213,9 @@ fn check_image(bytes: &[u8], verify: bool) -> Result<(Prompt, ModelConfig), Imag
 }
 
 /// Rows of `f32`, from a folder or from an image of any format.
-impl WeightSource for &LoadedModel {
+impl WeightSource for LoadedModel {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],

@@ -120,9 +120,8 @@ impl<'m> Runtime<'m> {
         if let Some(image) = model.image().filter(quantized) {
             return Ok(Self::packed(image));
         }
-        let mut source = model;
         let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
-            source.read_rows(role, rows.start, out)
+            model.read_rows(role, rows.start, out)
         };
         let reference = ReferenceModel::from_rows(*model.config(), read);
         Ok(Self::Float(Box::new(reference.map_err(RuntimeError::Weights)?)))
