@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod image;
+pub mod ggml;
 mod memory;
 mod pack;
 mod parallel;

@@ -29,3 +29,4 @@ pub mod read;
 pub mod reference;
 pub mod runtime;
 pub mod usage;
+pub mod write;

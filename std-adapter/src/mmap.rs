@@ -70,7 +70,7 @@ impl FileMap {
     /// [`MapError`] when the file is missing, is not a regular file, cannot be read, or does not fit
     /// into memory.
     pub fn read(path: &Path) -> Result<Self, MapError> {
-        let (mut file, length) = open(path)?;
+        let (mut file, length) = open_regular(path)?;
         let failed = |source| MapError::Io { path: path.to_owned(), source };
         let buffer = usize::try_from(length).ok().and_then(ImageBuffer::zeroed);
         let mut buffer = buffer.ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
@@ -83,7 +83,7 @@ impl FileMap {
     /// # Errors
     /// [`MapError`] when the file is missing, is not a regular file, or cannot be read or mapped.
     pub fn open(path: &Path) -> Result<Self, MapError> {
-        let (file, length) = open(path)?;
+        let (file, length) = open_regular(path)?;
         if length == 0 {
             return Ok(Self {
                 path: path.to_owned(),
@@ -160,8 +160,11 @@ impl FileMap {
     }
 }
 
-/// Opens a regular file and asks for its length.
-fn open(path: &Path) -> Result<(File, u64), MapError> {
+/// Opens a regular file and asks for its length in bytes.
+///
+/// # Errors
+/// [`MapError`] when the file is missing, is not a regular file, or cannot be opened.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), MapError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => MapError::Missing(path.to_owned()),
         _ => MapError::Io { path: path.to_owned(), source },
