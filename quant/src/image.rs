@@ -87,13 +87,8 @@ fn read_block(
     let block = view.blocks().next()?;
     for (row, groups) in (skip..).zip(out.chunks_exact_mut(view.groups().max(1))) {
         for (index, group) in groups.iter_mut().enumerate() {
-            *group = (row < view.rows()).then(|| read(&block, row, index))??;
+            *group = (row < view.rows()).then(|| block.read(row, index))??;
         }
     }
     Some(())
-}
-
-fn read(block: &demask::packed::Block<'_>, row: usize, group: usize) -> Option<Group> {
-    let (values, scale) = block.read(row, group)?;
-    Some((values, demask::packed::GroupScale::Plain(scale)))
 }

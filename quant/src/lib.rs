@@ -8,8 +8,8 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
-mod image;
 pub mod ggml;
+mod image;
 mod memory;
 mod pack;
 mod parallel;
