@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod q4k;
+
+pub use q4k::with_q4k;
+
 use demask::image::{
     Architecture, ENTRY_BYTES, Features, HEADER_BYTES, MANIFEST_DIGEST_AT, ModelConfig, ModelImage,
     RopePairs, SectionKind, TENSOR_ENTRY_BYTES, TensorRole, manifest_digest, section_digest,
