@@ -24,7 +24,8 @@ fn written(layout: Layout) -> Aligned {
         ffn_dim: 70,
         ..SMALLEST
     };
-    let quantization = Quantization { layers: Format::Q4, embedding: Format::Q8, layout };
+    let quantization =
+        Quantization { embedding: Format::Q8, layout, ..Quantization::uniform(Format::Q4) };
     image_with(&sections(config), quantization, 11)
 }
 

@@ -72,6 +72,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     let quantization = Quantization {
         layers: args.format.format(),
         embedding: args.embedding.unwrap_or(default).format(),
+        keep: false,
         layout: args.processor.layout(),
     };
     let sections = Sections {
@@ -98,9 +99,10 @@ fn write(
         bar.inc(1);
     };
     let mut report = None;
-    let mut source = model;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let weights = model.weights();
     write_atomic(path, |file| {
-        let written = write_image(sections, quantization, &mut source, file, &mut progress);
+        let written = write_image(sections, quantization, &weights, file, threads, &mut progress);
         report = Some(written.map_err(|error| match error {
             // Keep the system's own kind, so that a full disk is called a full disk.
             demask_quant::WriteError::Output(error) => error,
