@@ -2,6 +2,7 @@
 
 mod bench;
 mod eval;
+mod image;
 mod infill;
 mod inspect;
 pub mod live;
@@ -60,9 +61,9 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Show what is in a model
     Inspect(inspect::InspectArgs),
-    /// Write an image with 4-bit, 8-bit or float weights
+    /// Write an image, or another GGUF file, with weights of another type
     Quantize(quantize::QuantizeArgs),
-    /// Pack an image for another processor
+    /// Write an image that a processor runs where it lies
     Pack(pack::PackArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),

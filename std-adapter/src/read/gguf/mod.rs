@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+pub use crate::mmap::Access;
 pub use config::GgufOptions;
-pub use data::Access;
 pub use error::{GgufError, HeaderError};
 pub use model::GgufModel;
 pub use vocab::GgufVocab;
