@@ -1,10 +1,10 @@
 //! `demask pack`: an image that a processor runs where it lies.
 
+use super::CliError;
 use super::image::{refuse_same_file, sections_of, write};
 use super::options::SourceArgs;
 use super::processor::{Processor, layout_for, processors};
 use super::table::thousands;
-use super::{CliError, Problem};
 use clap::Args;
 use demask_quant::Quantization;
 use serde_json::json;

@@ -163,10 +163,9 @@ fn print_report(model: &LoadedModel, report: &Report, args: &QuantizeArgs) -> Re
         .map(|t| {
             let error = match t.is_exact() {
                 true => ["exact".to_owned(), "0".to_owned()],
-                false => [
-                    format!("{:.3}", 100.0 * t.relative_error()),
-                    format!("{:.5}", t.max_error),
-                ],
+                false => {
+                    [format!("{:.3}", 100.0 * t.relative_error()), format!("{:.5}", t.max_error)]
+                }
             };
             let [relative, largest] = error;
             vec![

@@ -69,7 +69,10 @@ fn reads_shards_and_says_what_is_wrong_with_them() {
         fs::write(path(INDEX), format!(r#"{{"metadata":{{}},"weight_map":{{{map}}}}}"#)).unwrap();
         Weights::open(folder.path(), Access::Mapped)
     };
-    assert!(matches!(Weights::open(folder.path(), Access::Mapped), Err(WeightsError::NoWeights(_))));
+    assert!(matches!(
+        Weights::open(folder.path(), Access::Mapped),
+        Err(WeightsError::NoWeights(_))
+    ));
     fs::write(path("1.safetensors"), f32_tensor("a", &[1.0, 2.0])).unwrap();
     fs::write(path("2.safetensors"), f32_tensor("b", &[3.0, 4.0])).unwrap();
     fs::write(path("3.safetensors"), f32_tensor("a", &[3.0, 4.0])).unwrap();
@@ -89,7 +92,10 @@ fn reads_shards_and_says_what_is_wrong_with_them() {
         assert!(matches!(outside, Err(WeightsError::Index { .. })), "{name}: {outside:?}");
     }
     fs::write(path(INDEX), "{").unwrap();
-    assert!(matches!(Weights::open(folder.path(), Access::Mapped), Err(WeightsError::Index { .. })));
+    assert!(matches!(
+        Weights::open(folder.path(), Access::Mapped),
+        Err(WeightsError::Index { .. })
+    ));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use super::live::{ColorChoice, Style};
 use super::{CliError, Problem};
 use crate::detect::Choice;
 use crate::load::{LoadOptions, LoadedModel};
-use crate::runtime::{Held, Runtime, Settings};
 use crate::mmap::Access;
 use crate::read::gguf::GgufOptions;
+use crate::runtime::{Held, Runtime, Settings};
 use clap::{Args, ValueEnum};
 use demask::image::Architecture;
 use demask::packed::Format;
@@ -42,6 +42,7 @@ pub struct ModelArgs {
     /// Skip the digests of a very large image
     #[arg(long)]
     pub no_verify: bool,
+    /// How its files are read.
     #[command(flatten)]
     pub source: SourceArgs,
 }
@@ -62,7 +63,9 @@ pub struct SourceArgs {
 
 fn family(name: &str) -> Result<Architecture, String> {
     let found = Architecture::ALL.into_iter().find(|family| family.name() == name);
-    found.ok_or_else(|| format!("there are {}", Architecture::ALL.map(Architecture::name).join(", ")))
+    found.ok_or_else(|| {
+        format!("there are {}", Architecture::ALL.map(Architecture::name).join(", "))
+    })
 }
 
 impl SourceArgs {
