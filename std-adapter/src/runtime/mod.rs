@@ -17,7 +17,7 @@ use float::Float;
 use packed::BuildEngine;
 
 /// Rows that a host engine pushes through a layer together.
-pub const HOST_TILE: usize = 32;
+pub const HOST_TILE: usize = 64;
 
 /// Why a model could not be made ready.
 #[derive(Debug, thiserror::Error)]

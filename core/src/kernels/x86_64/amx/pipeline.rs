@@ -139,9 +139,21 @@ impl<S: Scales, const STEPS: usize> Ahead<'_, S, STEPS> {
         if let (Some((cell, rest)), Some(to)) =
             (self.packed.split_first(), self.panel.0.get_mut(group))
         {
+            // Weights come from far away, and in bursts that the processor does not foresee.
+            prefetch(core::ptr::from_ref(cell).wrapping_add(PANEL));
             unpack::<S, STEPS>(cell, to);
             self.packed = rest;
         }
+    }
+}
+
+/// Has a cell brought near that may be beyond the end.
+#[inline(always)]
+fn prefetch<const STEPS: usize>(cell: *const Cell<STEPS>) {
+    let lines: *const [u8; 64] = cell.cast();
+    for line in 0..STEPS {
+        // SAFETY: prefetching reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(lines.wrapping_add(line).cast()) };
     }
 }
 
