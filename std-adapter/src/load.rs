@@ -128,7 +128,8 @@ impl LoadedModel {
     fn open_folder(path: &Path) -> Result<Self, LoadError> {
         let folder = HfFolder::open(path)?;
         let config = folder.config().model;
-        let data = folder.tokenizer().map(read_tokenizer).transpose()?;
+        let data = tokenizer_json::read_folder(path)
+            .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })?;
         let tokenizer = data.as_ref().map(TokenizerData::to_section).transpose()?;
         let prompt = match data.as_ref().zip(tokenizer.as_ref()) {
             Some((data, section)) => {
@@ -196,11 +197,6 @@ impl LoadedModel {
             }
         }
     }
-}
-
-fn read_tokenizer(path: &Path) -> Result<TokenizerData, LoadError> {
-    tokenizer_json::read(path)
-        .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })
 }
 
 fn check_image(bytes: &[u8], verify: bool) -> Result<(Prompt, ModelConfig), ImageError> {

@@ -13,6 +13,7 @@ mod processor;
 mod quantize;
 mod run;
 mod table;
+mod tokenize;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -29,6 +30,7 @@ Examples:
   demask quantize path/to/hf-folder model.dmk --type q4
   demask pack model.dmk model-m4.dmk --for cortex-m4
   demask eval model.dmk --task snips --data valid.jsonl
+  demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
 ";
 
@@ -66,6 +68,8 @@ enum Command {
     Pack(pack::PackArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Write the logits of every position to a .npy file
     Logits(logits::LogitsArgs),
     /// Time forward passes and a whole decode
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
+        Some(Command::Tokenize(args)) => tokenize::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     };
