@@ -9,7 +9,7 @@ mod sweep;
 
 use crate::decode::{Sampling, Score};
 use crate::exec::{Executor, Pieces, Split};
-use crate::image::{Attention, ModelConfig, ModelImage};
+use crate::image::{Attention, FAMILIES, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
 use crate::layers::rope::{MAX_POSITIONS, fill_tables};
@@ -41,6 +41,11 @@ pub enum EngineError {
     NotQuantized,
     /// The memory was planned for another model, or for fewer workers.
     WrongPlan,
+    /// This build has no code for a part of the model.
+    MissingPart {
+        /// What the model needs.
+        part: &'static str,
+    },
     /// The weights are packed for other processors than the kernels are written for.
     Layout {
         /// Packing of the image.
@@ -59,6 +64,11 @@ impl fmt::Display for EngineError {
             Self::WrongPlan => {
                 f.write_str("the memory was planned for another model or fewer workers")
             }
+            Self::MissingPart { part } => write!(
+                f,
+                "the model needs {part}, which this build leaves out; build `demask` with the cargo \
+                 feature `families`"
+            ),
             Self::Layout { image, kernels } => write!(
                 f,
                 "the image is packed as {}, and these kernels read {}; convert it with `demask pack`",
@@ -75,7 +85,8 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     /// Binds weights to memory from [`Plan::carve`](crate::Plan::carve) and fills the rotary tables.
     ///
     /// # Errors
-    /// [`EngineError`] if the image is not quantized or the memory belongs to another plan.
+    /// [`EngineError`] if the image is not quantized, the memory belongs to another plan, or this build
+    /// lacks a part that the model needs.
     pub fn new(
         image: &ModelImage<'a>,
         mut memory: EngineMemory<'a>,
@@ -83,6 +94,10 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         executor: E,
     ) -> Result<Self, EngineError> {
         let config = image.config();
+        if let Some(part) = config.features.part_of_families(config.head_dim).filter(|_| !FAMILIES)
+        {
+            return Err(EngineError::MissingPart { part });
+        }
         if image.layout() != K::LAYOUT && !K::READS_ANY_LAYOUT {
             return Err(EngineError::Layout { image: image.layout(), kernels: K::LAYOUT });
         }
@@ -252,6 +267,7 @@ fn context<'t, 'a, K: Kernels>(
         model_dim: c.model_dim as usize,
         eps: c.norm_eps,
         pairs: c.rope_pairs,
+        rotated: c.rope_dim() as usize,
         sees: c.features.attention,
         attention: AttentionShape {
             heads: c.heads as usize,
