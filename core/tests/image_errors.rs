@@ -3,13 +3,17 @@
 mod common;
 
 use common::{
-    Aligned, SMALLEST, image, reseal, section_at, small_image, tensor_at, tensor_entry_at,
-    with_engine,
+    Aligned, SMALLEST, image, image_with, reseal, section_at, sections, small_image, tensor_at,
+    tensor_entry_at, with_engine, with_q4k,
 };
-use demask::EngineError;
-use demask::image::{ImageError as E, ModelImage, SectionKind, TensorRole, kind_code, peek_config};
+use demask::image::{
+    ImageError as E, ModelConfig, ModelImage, SectionKind, TensorRole, kind_code, peek_config,
+};
+use demask::kernels::integer::Integer;
 use demask::packed::{Format, Layout};
 use demask::text::TokenizerError;
+use demask::{Engine, EngineError, Limits, Plan, Serial};
+use demask_quant::Quantization;
 
 /// Offset of entry `index` of the section table.
 fn entry(index: usize) -> usize {
@@ -243,7 +247,9 @@ fn the_tensor_table() {
     let order = "packed in an order that this version does not know";
     for (code, problem) in [
         (0, "unknown format"),
-        (5, "unknown format"),
+        (6, "unknown format"),
+        (5, order),
+        (5 | 1 << 8, "q4k needs a multiple of 256 columns; store it as q4 or q8"),
         (0xff, "unknown format"),
         (q8 | 1 << 16, "unknown flags"),
         (1 << 8 | 1, order),
@@ -299,7 +305,18 @@ fn numbers_that_are_none() {
         });
         assert_eq!(error, wrong(role), "weight {bits:#x}");
     }
+    // Eight groups of Q4K: eight times 256 bytes, 16 halves, 16 halves, 256 bytes of any value.
+    let config = ModelConfig { model_dim: 256, ..SMALLEST };
     let role = TensorRole::Value(0);
+    let valid = with_q4k(&image(config, Format::Q8, 1), Layout::Rows16, 1, |r| r == role);
+    for (at, bits) in [(0, 0x7c00u16), (31, 0xffff), (32, 0xffff), (159, 0xffff)] {
+        let mut image = valid.clone();
+        let place = tensor_at(&image, role) + 8 * 256 + 2 * at;
+        image[place..place + 2].copy_from_slice(&bits.to_le_bytes());
+        reseal(&mut image);
+        let result = ModelImage::parse(&image);
+        assert_eq!(result.err(), (at < 32).then_some(wrong(role)), "half {at} of a super-block");
+    }
     let error = refusal(|image| image[tensor_at(image, role) + 9] = 0x80);
     assert_eq!(error, wrong(role), "-128 in Q8");
     for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -364,6 +381,24 @@ fn an_engine_wants_quantized_weights_and_its_own_memory() {
     let bytes = image(SMALLEST, Format::F16, 1);
     let parsed = ModelImage::parse(&bytes).unwrap();
     assert_eq!(with_engine(&parsed, 4, |_| ()), Err(EngineError::NotQuantized));
+}
+
+#[test]
+fn kernels_that_do_not_read_q4k_refuse_it() {
+    let config = ModelConfig { model_dim: 256, ..SMALLEST };
+    let quantization = Quantization { layout: Layout::Words, ..Quantization::uniform(Format::Q4) };
+    let plain = image_with(&sections(config), quantization, 1);
+    let bytes = with_q4k(&plain, Layout::Words, 1, |role| role == TensorRole::Embedding);
+    let limits = Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1 };
+    let plan = Plan::new(&config, &limits).unwrap();
+    for (bytes, expected) in [(plain, None), (bytes, Some(EngineError::Q4K))] {
+        let image = ModelImage::parse(&bytes).unwrap();
+        let mut memory = Aligned::zeroed(plan.bytes());
+        let (memory, _) = plan.carve(&mut memory).unwrap();
+        let engine = Engine::new(&image, memory, Integer::new(), Serial);
+        assert_eq!(engine.err(), expected);
+    }
+    assert!(EngineError::Q4K.to_string().contains("demask quantize --type q4"));
 }
 
 #[test]

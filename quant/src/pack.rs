@@ -1,7 +1,7 @@
 //! Packing rounded weights into blocks: the inverse of [`demask::packed`].
 
 use crate::round::round_group;
-use demask::packed::{BLOCK_ROWS, GROUP, Layout, WeightFormat};
+use demask::packed::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, WeightFormat};
 
 /// One packed block of up to 16 rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,20 +13,40 @@ pub struct PackedBlock {
 }
 
 /// Rounds and packs `rows` (at most 16 of them, each `cols` long). Missing rows and columns become
-/// zeros.
+/// zeros. `None` if weights cannot be rounded to `format`: see [`round_group`].
 #[must_use]
-pub fn pack_block(rows: &[f32], cols: usize, format: WeightFormat, layout: Layout) -> PackedBlock {
-    let groups = cols.div_ceil(GROUP);
+pub fn pack_block(
+    rows: &[f32],
+    cols: usize,
+    format: WeightFormat,
+    layout: Layout,
+) -> Option<PackedBlock> {
+    let mut groups = Vec::new();
+    for row in rows.chunks_exact(cols) {
+        for weights in row.chunks(GROUP) {
+            groups.push(round_group(weights, format)?);
+        }
+    }
+    Some(pack_groups(&groups, cols.div_ceil(GROUP), format, layout))
+}
+
+/// Packs `rows`, at most 16 of them, row by row and `groups` groups each. Missing rows become zeros.
+///
+/// Scales must be of the format's kind, and of Q4K the `d` and `d_min` of eight groups the same.
+#[must_use]
+pub fn pack_groups(
+    rows: &[Group],
+    groups: usize,
+    format: WeightFormat,
+    layout: Layout,
+) -> PackedBlock {
     let (weights, scales) = layout.block_bytes(format, groups);
     let mut block = PackedBlock { weights: vec![0; weights], scales: vec![0; scales] };
-    for lane in 0..BLOCK_ROWS {
-        let row = rows.chunks_exact(cols).nth(lane).unwrap_or_default();
-        for group in 0..groups {
-            let weights = row.get(group * GROUP..cols.min((group + 1) * GROUP)).unwrap_or_default();
-            let rounded = round_group(weights, format);
-            let planes = (&mut block.weights[..], &mut block.scales[..]);
-            layout.write(format, planes, (lane, group), &rounded.values, rounded.scale);
-        }
+    let zeros = ([0; GROUP], GroupScale::zero(format));
+    for (lane, group) in (0..BLOCK_ROWS).flat_map(|lane| (0..groups).map(move |g| (lane, g))) {
+        let planes = (&mut block.weights[..], &mut block.scales[..]);
+        let weights = rows.get(lane * groups + group).unwrap_or(&zeros);
+        layout.write(format, planes, (lane, group), weights);
     }
     block
 }
@@ -35,6 +55,7 @@ pub fn pack_block(rows: &[f32], cols: usize, format: WeightFormat, layout: Layou
 mod tests {
     use super::*;
     use demask::packed::PackedMatrix;
+    use half::f16;
 
     #[test]
     fn packed_rows_read_back() {
@@ -47,7 +68,7 @@ mod tests {
         {
             let blocks: Vec<_> = weights
                 .chunks(16 * cols)
-                .map(|rows| pack_block(rows, cols, format, layout))
+                .map(|rows| pack_block(rows, cols, format, layout).unwrap())
                 .collect();
             let mut bytes: Vec<u8> = blocks.iter().flat_map(|b| b.weights.clone()).collect();
             bytes.extend(blocks.iter().flat_map(|b| b.scales.clone()));
@@ -61,6 +82,76 @@ mod tests {
                 }
             }
             assert!(!matrix.dequantize_row(rows, &mut row));
+        }
+    }
+
+    /// Every weight of a matrix with minima, in each layout, is the closed form.
+    #[test]
+    fn affine_groups_read_back() {
+        let (rows, groups, format) = (21, 16, WeightFormat::Q4K);
+        let half = |x: usize| f16::from_f32(x as f32 / 64.0 - 1.0);
+        let group = |row: usize, group: usize| {
+            let scale = GroupScale::Affine {
+                d: half(row + 100 * (group / 8)),
+                d_min: half(2 * row + 90 * (group / 8)),
+                scale: (row + 2 * group) as u8,
+                min: (63 - row - group) as u8,
+            };
+            (core::array::from_fn(|i| ((i * 5 + row + group * 3) % 16) as i8 - 8), scale)
+        };
+        let all: Vec<Group> =
+            (0..rows).flat_map(|r| (0..groups).map(move |g| group(r, g))).collect();
+        for layout in Layout::ALL {
+            let blocks: Vec<_> = all
+                .chunks(BLOCK_ROWS * groups)
+                .map(|rows| pack_groups(rows, groups, format, layout))
+                .collect();
+            let mut bytes: Vec<u8> = blocks.iter().flat_map(|b| b.weights.clone()).collect();
+            bytes.extend(blocks.iter().flat_map(|b| b.scales.clone()));
+            assert_eq!(bytes.len(), 32 * groups * GROUP * 37 / 64, "4.625 bits per weight");
+            let matrix = PackedMatrix::new(format, layout, rows, groups * GROUP, &bytes).unwrap();
+            assert!(matrix.values_are_valid());
+            let mut row = vec![0.0; groups * GROUP];
+            for r in 0..rows {
+                assert!(matrix.dequantize_row(r, &mut row));
+                for (col, w) in row.iter().enumerate() {
+                    let (g, i) = (col / GROUP, col % GROUP);
+                    let d = (r + 100 * (g / 8)) as f64 / 64.0 - 1.0;
+                    let d_min = (2 * r + 90 * (g / 8)) as f64 / 64.0 - 1.0;
+                    let q = (i * 5 + r + g * 3) % 16;
+                    let exact = d * ((r + 2 * g) * q) as f64 - d_min * (63 - r - g) as f64;
+                    assert_eq!(*w, exact as f32, "{layout:?} row {r} column {col}");
+                }
+            }
+        }
+    }
+
+    /// A scale that is not finite is found in each layout, wherever it stands.
+    #[test]
+    fn bad_units_are_found() {
+        for (layout, at) in Layout::ALL.into_iter().flat_map(|l| [0, 31, 32, 62].map(|at| (l, at)))
+        {
+            let rows = vec![([0; GROUP], GroupScale::zero(WeightFormat::Q4K)); 16 * 16];
+            let block = pack_groups(&rows, 16, WeightFormat::Q4K, layout);
+            let mut bytes = [block.weights, block.scales].concat();
+            let valid = |bytes: &[u8]| {
+                let matrix = PackedMatrix::new(WeightFormat::Q4K, layout, 16, 512, bytes);
+                matrix.unwrap().values_are_valid()
+            };
+            assert!(valid(&bytes));
+            // The second of two super-blocks of 320 bytes, an infinity.
+            let place = bytes.len() - 320 + at / 2 * 2;
+            bytes[place + 1] = 0x7c;
+            assert!(!valid(&bytes), "{layout:?} {at}");
+        }
+    }
+
+    #[test]
+    fn columns_must_be_whole_super_blocks() {
+        let bytes = vec![0; 16 * 296];
+        for (cols, fits) in [(512, true), (500, false), (481, false)] {
+            let matrix = PackedMatrix::new(WeightFormat::Q4K, Layout::Rows16, 16, cols, &bytes);
+            assert_eq!(matrix.is_some(), fits, "{cols}");
         }
     }
 }

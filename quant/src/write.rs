@@ -125,6 +125,8 @@ pub enum WriteError {
         /// The weight.
         value: f32,
     },
+    /// Weights cannot be rounded to this format.
+    Rounding(TensorRole, Format),
     /// The output could not be written.
     Output(io::Error),
 }
@@ -145,6 +147,13 @@ impl fmt::Display for WriteError {
                 "tensor {}, row {row}: a weight of {value} cannot be stored in this format",
                 role.name()
             ),
+            Self::Rounding(role, format) => write!(
+                f,
+                "tensor {}: weights cannot be rounded to {}, only taken over from a file that holds \
+                 it; choose q4 or q8",
+                role.name(),
+                format.name()
+            ),
             Self::Output(error) => write!(f, "the image could not be written: {error}"),
         }
     }
@@ -156,7 +165,7 @@ impl std::error::Error for WriteError {
             Self::Config(error) => Some(error),
             Self::Source(_, error) => Some(&**error),
             Self::Output(error) => Some(error),
-            Self::Weight { .. } => None,
+            Self::Weight { .. } | Self::Rounding(..) => None,
         }
     }
 }
@@ -299,7 +308,8 @@ fn write_tensor<O: Write>(
         check_weights(role, format, first, cols, values)?;
         match format.packed() {
             Some(packed) => {
-                let block = pack_block(values, cols, packed, layout);
+                let block = pack_block(values, cols, packed, layout)
+                    .ok_or(WriteError::Rounding(role, format))?;
                 add_packed_errors(&mut errors, values, cols, (packed, layout), &block);
                 out.write(&block.weights)?;
                 scales.extend(block.scales);
@@ -337,11 +347,10 @@ fn check_weights(
     cols: usize,
     values: &[f32],
 ) -> Result<(), WriteError> {
-    let limit = match format {
-        Format::F32 => f32::MAX,
-        Format::F16 => f32::from(f16::MAX),
-        Format::Q8 => largest_weight(WeightFormat::Q8),
-        Format::Q4 => largest_weight(WeightFormat::Q4),
+    let limit = match format.packed() {
+        Some(format) => largest_weight(format),
+        None if format == Format::F16 => f32::from(f16::MAX),
+        None => f32::MAX,
     };
     match values.iter().position(|w| w.is_nan() || w.abs() > limit) {
         Some(at) => Err(WriteError::Weight { role, row: first_row + at / cols, value: values[at] }),

@@ -2,6 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod q4k;
+
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use q4k::with_q4k;
+
 use demask::image::{
     Architecture, Attention, ENTRY_BYTES, Experts, Features, FeedForward, HEADER_BYTES,
     MANIFEST_DIGEST_AT, ModelConfig, ModelImage, Norm, RopePairs, SectionKind, TENSOR_ENTRY_BYTES,
