@@ -8,6 +8,7 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
+pub mod ggml;
 mod memory;
 mod pack;
 mod parallel;

@@ -136,6 +136,38 @@ pub enum WeightsError {
     },
 }
 
+/// How a checkpoint stores a tensor's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+}
+
+impl StoredType {
+    /// Name as the files spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    fn of(tensor: &str, dtype: Dtype) -> Result<Self, WeightsError> {
+        match dtype {
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::BF16 => Ok(Self::Bf16),
+            other => Err(WeightsError::Type { tensor: tensor.into(), dtype: format!("{other:?}") }),
+        }
+    }
+}
+
 /// The tensors of a folder, or of one file, by name.
 #[derive(Debug)]
 pub struct Weights {
@@ -239,7 +271,7 @@ impl Weights {
     /// [`WeightsError::NoTensor`], [`WeightsError::Dimensions`], [`WeightsError::Type`].
     pub fn shape(&self, tensor: &str) -> Result<(usize, usize), WeightsError> {
         let (_, info) = self.find(tensor)?;
-        check_type(tensor, info.dtype)?;
+        StoredType::of(tensor, info.dtype)?;
         match info.shape.as_slice() {
             &[cols] => Ok((1, cols)),
             &[rows, cols] => Ok((rows, cols)),
@@ -260,6 +292,7 @@ impl Weights {
     ) -> Result<(), WeightsError> {
         let (have, cols) = self.shape(tensor)?;
         let (shard, info) = self.find(tensor)?;
+        let kind = StoredType::of(tensor, info.dtype)?;
         let request = || WeightsError::Request {
             tensor: tensor.to_owned(),
             rows: rows.clone(),
@@ -273,16 +306,17 @@ impl Weights {
         }
         shard.map.check_unchanged()?;
         let bytes = shard.tensor_bytes(info, rows.start * cols, out.len());
-        convert(info.dtype, bytes.ok_or_else(request)?, out);
-        match out.iter().position(|v| !v.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(WeightsError::NotFinite {
-                tensor: tensor.to_owned(),
-                row: rows.start + at / cols,
-                column: at % cols,
-                value: out[at],
-            }),
-        }
+        convert(kind, bytes.ok_or_else(request)?, out);
+        check_finite(tensor, rows.start, cols, out)
+    }
+
+    /// How a tensor's numbers are stored.
+    ///
+    /// # Errors
+    /// [`WeightsError::NoTensor`], [`WeightsError::Type`].
+    pub fn stored_type(&self, tensor: &str) -> Result<StoredType, WeightsError> {
+        let (_, info) = self.find(tensor)?;
+        StoredType::of(tensor, info.dtype)
     }
 
     fn find(&self, tensor: &str) -> Result<(&Shard, &TensorInfo), WeightsError> {
@@ -328,19 +362,30 @@ impl Shard {
     }
 }
 
-fn check_type(tensor: &str, dtype: Dtype) -> Result<(), WeightsError> {
-    match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
-        other => Err(WeightsError::Type { tensor: tensor.into(), dtype: format!("{other:?}") }),
+/// Refuses NaN and infinity in `values` `[rows, cols]`, which are a tensor's rows from `first` on.
+pub(super) fn check_finite(
+    tensor: &str,
+    first: usize,
+    cols: usize,
+    values: &[f32],
+) -> Result<(), WeightsError> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(WeightsError::NotFinite {
+            tensor: tensor.to_owned(),
+            row: first + at / cols,
+            column: at % cols,
+            value: values[at],
+        }),
     }
 }
 
-/// Little-endian bytes of one of the types that [`check_type`] lets through, as f32.
-fn convert(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => fill(bytes, out, f32::from_le_bytes),
-        Dtype::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
-        _ => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
+/// Little-endian bytes as f32.
+fn convert(kind: StoredType, bytes: &[u8], out: &mut [f32]) {
+    match kind {
+        StoredType::F32 => fill(bytes, out, f32::from_le_bytes),
+        StoredType::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
+        StoredType::Bf16 => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
     }
 }
 
