@@ -11,8 +11,8 @@ use std::process::Command;
 
 /// Options of `make_gguf.py`. Rows of quantized matrices are whole blocks of 32.
 const MODELS: [&str; 4] = [
-    "--arch llada --seed 7 --layers 2 --d 96 --heads 3 --ffn 160 --vocab 300",
-    "--arch llada --seed 71 --layers 3 --d 128 --heads 8 --ffn 224 --vocab 411 --tied",
+    "--arch llada --seed 7 --layers 2 --d 96 --heads 3 --kv 3 --ffn 160 --vocab 300",
+    "--arch llada --seed 71 --layers 3 --d 128 --heads 8 --kv 4 --ffn 224 --vocab 411 --tied",
     "--arch dream --seed 5 --layers 2 --d 160 --heads 5 --kv 1 --ffn 192 --vocab 277",
     "--arch dream --seed 23 --layers 1 --d 64 --heads 4 --kv 2 --ffn 96 --vocab 333 --tied \
      --theta 10000 --eps 1e-5",
