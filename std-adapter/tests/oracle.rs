@@ -3,9 +3,12 @@
 //! Seeds, sizes, counts of heads and vocabularies are none of those that anything here was tuned
 //! with. Needs `../shared/oracle` and a python3 with numpy and gguf; says so loudly without them.
 
+use demask_quant::WeightSource;
 use demask_std::detect::Choice;
 use demask_std::load::LoadedModel;
+use demask_std::reference::ReferenceModel;
 use demask_std::runtime::{Memory, Runtime, Settings};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,12 +68,31 @@ fn make() -> Option<PathBuf> {
     Some(folder)
 }
 
-fn logits_of(path: &Path) -> Vec<f32> {
-    let model = LoadedModel::open(path, true).unwrap();
-    let runtime = Runtime::new(&model).unwrap();
+/// What the float reference makes of the file's weights.
+fn reference_logits(model: &LoadedModel) -> Vec<f32> {
+    let weights = model.weights();
+    let read = |role, rows: Range<usize>, out: &mut [f32]| weights.read_rows(role, rows.start, out);
+    let reference = ReferenceModel::from_rows(*model.config(), read).unwrap();
+    reference.logits(&IDS, &(0..IDS.len()).collect::<Vec<_>>()).unwrap()
+}
+
+/// What a user gets.
+fn runtime_logits(model: &LoadedModel) -> Vec<f32> {
+    let runtime = Runtime::new(model).unwrap();
     let mut memory = Memory::default();
     let settings = Settings { canvas: IDS.len(), threads: 2, kernels: Choice::Auto };
     runtime.network(&settings, &mut memory).unwrap().logits(&IDS).unwrap()
+}
+
+/// Largest and mean absolute difference, and rows with the same most probable token.
+fn compare(found: &[f32], expected: &[f32]) -> (f32, f32, usize) {
+    assert_eq!(found.len(), expected.len());
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    let largest = differences.clone().fold(0.0, f32::max);
+    let mean = differences.sum::<f32>() / found.len() as f32;
+    let vocab = found.len() / IDS.len();
+    let rows = found.chunks(vocab).zip(expected.chunks(vocab));
+    (largest, mean, rows.filter(|(a, b)| argmax(a) == argmax(b)).count())
 }
 
 fn argmax(logits: &[f32]) -> usize {
@@ -80,24 +102,22 @@ fn argmax(logits: &[f32]) -> usize {
 #[test]
 fn gguf_files_compute_what_numpy_does() {
     let Some(folder) = make() else { return };
-    for (i, model) in MODELS.into_iter().enumerate() {
+    for (i, options) in MODELS.into_iter().enumerate() {
         for kind in TYPES {
             let path = folder.join(format!("{i}-{kind}.gguf"));
-            let found = logits_of(&path);
             let bytes = std::fs::read(path.with_extension("f32")).unwrap();
             let words = bytes.as_chunks().0.iter();
             let expected: Vec<f32> = words.map(|word| f32::from_le_bytes(*word)).collect();
-            assert_eq!(found.len(), expected.len());
-            let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-            let largest = differences.clone().fold(0.0, f32::max);
-            let mean = differences.sum::<f32>() / found.len() as f32;
-            let vocab = found.len() / IDS.len();
-            let rows = found.chunks(vocab).zip(expected.chunks(vocab));
-            let same = rows.filter(|(a, b)| argmax(a) == argmax(b)).count();
-            println!("{model} {kind}: largest {largest:.1e}, mean {mean:.1e}, argmax {same}/19");
+            let model = LoadedModel::open(&path, true).unwrap();
+            let (largest, ..) = compare(&reference_logits(&model), &expected);
+            println!("{options} {kind}: as floats: largest {largest:.1e}");
+            assert!(largest <= 1e-4, "{options} {kind}: {largest}");
+
+            let (largest, mean, same) = compare(&runtime_logits(&model), &expected);
+            println!("  as it runs: largest {largest:.1e}, mean {mean:.1e}, argmax {same}/19");
             let exact = matches!(kind, "f32" | "f16");
-            let bound = if exact { largest <= 1e-4 } else { mean <= 0.05 };
-            assert!(bound && same + 1 >= IDS.len(), "{model} {kind}: {largest} {mean} {same}");
+            let close = if exact { largest <= 1e-4 } else { mean <= 0.05 };
+            assert!(close && same + 1 >= IDS.len(), "{options} {kind}: {largest} {mean} {same}");
         }
     }
 }
