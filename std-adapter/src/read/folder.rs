@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use demask::image::{Architecture, TensorRole};
 
+use crate::mmap::Access;
+
 use super::adaln::Modulation;
 use super::families::{Place, Source, Stored, expert_name};
 use super::generation::GenerationDefaults;
@@ -89,11 +91,19 @@ impl HfFolder {
     /// [`FolderError`]: a file is missing or malformed, an option is not supported, or
     /// configuration and weights do not belong together.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        Self::open_as(folder, Access::Mapped)
+    }
+
+    /// [`open`](Self::open), with a choice of how the weights are reached.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_as(folder: &Path, access: Access) -> Result<Self, FolderError> {
         if !folder.is_dir() {
             return Err(FolderError::NotAFolder(folder.to_owned()));
         }
         let config = read_config(folder)?;
-        let weights = Weights::open(folder)?;
+        let weights = Weights::open(folder, access)?;
         let tokenizer = Some(folder.join("tokenizer.json")).filter(|path| path.is_file());
         let mut opened = Self { config, weights, modulation: None, tokenizer };
         opened.check_names()?;

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::read_capped;
-use crate::mmap::{FileMap, MapError};
+use crate::mmap::{Access, FileMap, MapError};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -195,13 +195,13 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError`]: files are missing, damaged or contradict each other.
-    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+    pub fn open(folder: &Path, access: Access) -> Result<Self, WeightsError> {
         let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
         if single.exists() {
-            Self::open_file(&single)
+            Self::open_file(&single, access)
         } else if index.exists() {
-            Self::open_shards(folder, &index)
+            Self::open_shards(folder, &index, access)
         } else {
             Err(WeightsError::NoWeights(folder.to_owned()))
         }
@@ -211,13 +211,13 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError`]: the file is missing or damaged.
-    pub fn open_file(path: &Path) -> Result<Self, WeightsError> {
+    pub fn open_file(path: &Path, access: Access) -> Result<Self, WeightsError> {
         let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
-        weights.add_shard(path)?;
+        weights.add_shard(path, access)?;
         Ok(weights)
     }
 
-    fn open_shards(folder: &Path, path: &Path) -> Result<Self, WeightsError> {
+    fn open_shards(folder: &Path, path: &Path, access: Access) -> Result<Self, WeightsError> {
         let bad = |reason: String| WeightsError::Index { path: path.to_owned(), reason };
         let bytes = read_capped(path, MAX_INDEX_BYTES).map_err(|e| bad(e.to_string()))?;
         let index: ShardIndex = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
@@ -237,7 +237,7 @@ impl Weights {
                     return Err(WeightsError::MissingShard(shard));
                 }
                 opened.insert(file, weights.shards.len());
-                weights.add_shard(&shard)?;
+                weights.add_shard(&shard, access)?;
             }
             if weights.tensors.get(tensor) != opened.get(file.as_str()) {
                 return Err(WeightsError::NotInShard { tensor: tensor.clone(), path: shard });
@@ -246,8 +246,8 @@ impl Weights {
         Ok(weights)
     }
 
-    fn add_shard(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let shard = Shard::open(path)?;
+    fn add_shard(&mut self, path: &Path, access: Access) -> Result<(), WeightsError> {
+        let shard = Shard::open(path, access)?;
         for tensor in shard.header.offset_keys() {
             if let Some(other) = self.tensors.get(&tensor).and_then(|&i| self.shards.get(i)) {
                 let (first, second) = (other.map.path().to_owned(), path.to_owned());
@@ -305,8 +305,11 @@ impl Weights {
             return Err(request());
         }
         shard.map.check_unchanged()?;
-        let bytes = shard.tensor_bytes(info, rows.start * cols, out.len());
-        convert(kind, bytes.ok_or_else(request)?, out);
+        let bytes = shard.tensor_bytes(info, rows.start * cols, out.len()).ok_or_else(request)?;
+        convert(kind, bytes, out);
+        // Whoever reads weights keeps them in a form of its own.
+        let start = bytes.as_ptr() as usize - shard.map.bytes().as_ptr() as usize;
+        shard.map.release(start..start + bytes.len());
         check_finite(tensor, rows.start, cols, out)
     }
 
@@ -330,8 +333,8 @@ impl Weights {
 impl Shard {
     /// Maps a file and checks its header. The crate's own entry point adds the header's length to
     /// the tensors' without an overflow check, hence the sum here.
-    fn open(path: &Path) -> Result<Self, WeightsError> {
-        let map = FileMap::open(path)?;
+    fn open(path: &Path, access: Access) -> Result<Self, WeightsError> {
+        let map = FileMap::open_as(path, access)?;
         let bad = |reason: String| WeightsError::Header { path: path.to_owned(), reason };
         let bytes = map.bytes();
         let (length, rest) =
