@@ -4,7 +4,8 @@
 mod common;
 mod naive;
 
-use common::{Aligned, Random, SMALLEST, image_with, sections, with_q4k};
+use common::q4k::with_q4k;
+use common::{Aligned, Random, SMALLEST, image_with, sections};
 use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{ModelConfig, ModelImage, RopePairs, TensorRole};

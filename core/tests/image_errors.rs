@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::q4k::with_q4k;
 use common::{
     Aligned, SMALLEST, image, image_with, reseal, section_at, sections, small_image, tensor_at,
     tensor_entry_at, with_engine, with_q4k,

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-mod q4k;
-
-pub use q4k::with_q4k;
+pub mod q4k;
 
 use demask::image::{
     Architecture, ENTRY_BYTES, Features, HEADER_BYTES, MANIFEST_DIGEST_AT, ModelConfig, ModelImage,
