@@ -4,11 +4,10 @@
 mod common;
 mod naive;
 
-use common::q4k::with_q4k;
-use common::{Aligned, Random, SMALLEST, image_with, sections};
+use common::{Aligned, Random, SMALLEST, image_with, random_config, sections, with_q4k};
 use demask::Pass;
 use demask::decode::{Sampling, Score};
-use demask::image::{ModelConfig, ModelImage, RopePairs, TensorRole};
+use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
 use demask::packed::{Format, Layout};
 use demask::{
     Engine, EngineError, Executor, ForwardError, Limits, Method, Model, Options, Plan, Scalar,
@@ -272,6 +271,40 @@ fn tiles_workers_and_room_change_nothing() {
                 assert!(reverse == expected, "{workers} reversed, tile {tile}, room {room}");
             }
         }
+    }
+}
+
+/// Every feature of every family in any combination.
+#[test]
+fn the_bits_of_the_contract_for_any_set_of_features() {
+    let mut random = Random(7);
+    for case in 0..if cfg!(miri) { 3 } else { 150 } {
+        let attention = match random.below(3) {
+            0 => Attention::Bidirectional,
+            1 => Attention::CAUSAL,
+            _ => Attention::BlockCausal(2 + random.below(4) as u32),
+        };
+        let config = random_config(&mut random, attention);
+        let format = |random: &mut Random| [Format::Q4, Format::Q8][random.below(2)];
+        let (layers, embedding) = (format(&mut random), format(&mut random));
+        let quantization = Quantization { layers, embedding, layout: Layout::Rows16 };
+        let bytes = image_with(&sections(config), quantization, case);
+        let image = ModelImage::parse(&bytes).unwrap();
+        let length = 1 + random.below(12);
+        let ids = config.vocab_size as usize;
+        let canvas: Vec<u32> = (0..length).map(|_| random.below(ids) as u32).collect();
+        let expected = bits(&naive::logits(&image, &canvas).concat());
+        let (tile, workers) = (1 + random.below(9), 1 + random.below(4));
+        fn logits<E: Executor>(engine: &mut Engine<'_, Scalar, E>, canvas: &[u32]) -> Vec<u32> {
+            let mut logits = vec![0.0; canvas.len() * engine.config().vocab_size as usize];
+            engine.logits(canvas, &mut logits).unwrap();
+            bits(&logits)
+        }
+        let room = length + random.below(5);
+        let got = with_engine(&image, Reverse(workers), (room, tile), |e| logits(e, &canvas));
+        assert!(got == expected, "{case}: tile {tile}, {workers} workers, {config:?}");
+        let got = with_engine(&image, Serial, (room, length), |e| logits(e, &canvas));
+        assert!(got == expected, "{case}: one tile, {config:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod common;
 
-use common::q4k::with_q4k;
 use common::{
     Aligned, SMALLEST, image, image_with, reseal, section_at, sections, small_image, tensor_at,
     tensor_entry_at, with_engine, with_q4k,
@@ -170,6 +169,66 @@ fn absurd_sizes_name_their_field() {
     // Untied: the head is missing.
     let (role, problem) = (TensorRole::Head, "missing from the table");
     assert_eq!(word(13, 0), E::Tensor { role, problem });
+}
+
+/// A feature that the configuration has and the tensors do not, and the other way round.
+#[test]
+fn features_and_tensors_that_do_not_belong_together() {
+    use TensorRole as Role;
+    let refused = |experts: bool, word: usize, value: &dyn Fn(u32) -> u32| {
+        let mut image = match experts {
+            true => common::small_image_with_experts(Format::Q8),
+            false => small_image(Format::Q8),
+        };
+        let at = section_at(&image, SectionKind::Config).0 + 4 * word;
+        let old = u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+        image[at..at + 4].copy_from_slice(&value(old).to_le_bytes());
+        reseal(&mut image);
+        ModelImage::parse(&image).map(|_| ()).expect_err("the change should be refused")
+    };
+    let another = |role| E::Tensor { role, problem: "expected here, another one found" };
+    let missing = |role| E::Tensor { role, problem: "missing from the table" };
+    let shape = |role| E::Tensor { role, problem: "shape differs from the configuration" };
+    // Biases, norms of heads, LayerNorm, GELU, bias of the head: announced, and not there.
+    for (bit, error) in [
+        (3, another(Role::QueryBias(0))),
+        (4, another(Role::QueryNorm(0))),
+        (5, another(Role::AttentionNormBias(0))),
+        (6, another(Role::Up(0))),
+        (7, missing(Role::HeadBias)),
+    ] {
+        assert_eq!(refused(false, 13, &|flags| flags ^ 1 << bit), error, "bit {bit}");
+    }
+    // There, and not announced.
+    for (bit, error) in [
+        (3, another(Role::Key(0))),
+        (4, another(Role::AttentionOutput(0))),
+        (5, another(Role::Query(0))),
+        (6, E::Config("experts (not with GELU)")),
+        (7, E::SurplusTensors),
+        (9, another(Role::ExpertGates(1))),
+    ] {
+        assert_eq!(refused(true, 13, &|flags| flags ^ 1 << bit), error, "bit {bit}");
+    }
+    // Numbers of the experts: count, chosen, width, shared width, dense layers, groups, chosen groups.
+    let counts = "experts (at most 1024, of which a row takes 1 to 16)";
+    for (word, value, error) in [
+        (16, 0, E::Config("experts (details without a count)")),
+        (16, 9, shape(Role::Router(1))),
+        (17, 7, E::Config(counts)),
+        (18, 24, E::Config("experts (widths must be multiples of 16)")),
+        (18, 32, shape(Role::ExpertGates(1))),
+        (19, 0, another(Role::OutputNorm)),
+        (19, 11, shape(Role::Gate(1))),
+        (20, 0, another(Role::Router(0))),
+        (20, 3, E::Config(counts)),
+        (21, 4, E::Config("experts (groups or scale)")),
+        (22, 4, E::Config("experts (groups or scale)")),
+        (23, f32::NAN.to_bits(), E::Config("experts (groups or scale)")),
+        (24, 1, E::Config("reserved words")),
+    ] {
+        assert_eq!(refused(true, word, &|_| value), error, "word {word}");
+    }
 }
 
 #[test]

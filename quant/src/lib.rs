@@ -6,6 +6,7 @@
 //! [`repack`] turns an image into one for other processors.
 #![forbid(unsafe_code)]
 
+pub mod ggml;
 pub mod pack;
 mod repack;
 mod report;

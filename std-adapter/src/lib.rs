@@ -27,3 +27,4 @@ pub mod prompt;
 pub mod read;
 pub mod reference;
 pub mod runtime;
+pub mod write;

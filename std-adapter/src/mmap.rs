@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Why a file could not be mapped.
@@ -60,16 +61,8 @@ impl FileMap {
     /// # Errors
     /// [`MapError`] when the file is missing, is not a regular file, or cannot be read or mapped.
     pub fn open(path: &Path) -> Result<Self, MapError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => MapError::Missing(path.to_owned()),
-            _ => MapError::Io { path: path.to_owned(), source },
-        };
-        // Looked at before opening: opening a pipe would wait for its other end.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(MapError::NotAFile(path.to_owned()));
-        }
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let (file, length) = open_regular(path)?;
+        let failed = |source| MapError::Io { path: path.to_owned(), source };
         let map = if length == 0 {
             None
         } else {
@@ -107,6 +100,46 @@ impl FileMap {
         }
         Ok(())
     }
+
+    /// Tells the operating system that a range will not be needed soon, so that its memory can go to
+    /// others. The range stays readable: its pages are read from the file again.
+    pub fn release(&self, range: Range<usize>) {
+        let within = range.start <= range.end && range.end <= self.bytes().len();
+        if let Some(map) = self.map.as_ref().filter(|_| within) {
+            release_pages(map, range);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn release_pages(map: &memmap2::Mmap, range: Range<usize>) {
+    let advice = memmap2::UncheckedAdvice::DontNeed;
+    // SAFETY: the range lies in the mapping, as the caller has checked. The mapping is of a file and
+    // never written to, so that dropped pages come back with the same content.
+    // A refusal costs memory and nothing else.
+    let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+}
+
+/// Elsewhere the operating system is left to find out.
+#[cfg(not(unix))]
+fn release_pages(_map: &memmap2::Mmap, _range: Range<usize>) {}
+
+/// Opens a regular file and asks for its length in bytes.
+///
+/// # Errors
+/// [`MapError`] when the file is missing, is not a regular file, or cannot be opened.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), MapError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => MapError::Missing(path.to_owned()),
+        _ => MapError::Io { path: path.to_owned(), source },
+    };
+    // Looked at before opening: opening a pipe would wait for its other end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(MapError::NotAFile(path.to_owned()));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    Ok((file, length))
 }
 
 #[cfg(test)]
@@ -119,6 +152,9 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, b"abc").unwrap();
         let map = FileMap::open(&path).unwrap();
+        assert_eq!(map.bytes(), b"abc");
+        map.release(0..3);
+        map.release(2..9);
         assert_eq!(map.bytes(), b"abc");
         map.check_unchanged().unwrap();
         std::fs::write(&path, b"").unwrap();

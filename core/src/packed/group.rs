@@ -65,7 +65,7 @@ impl GroupScale {
     }
 
     /// The factors in a format of its kind, exact; zeros in another one.
-    #[inline(always)] // see `read`
+    #[inline(always)]
     #[must_use]
     pub fn factors(self, format: WeightFormat) -> Factors {
         match (self, format.is_affine()) {
@@ -90,7 +90,7 @@ impl GroupScale {
     }
 
     /// Reads the scale of row `row` and group `group` from those of a block.
-    #[inline(always)] // a build for one format then carries the code of that one only
+    #[inline(always)]
     pub(super) fn read(
         format: WeightFormat,
         scales: &[u8],

@@ -82,13 +82,6 @@ impl<'a> PackedMatrix<'a> {
         (self.layout == layout).then_some(Self { layout, ..self })
     }
 
-    /// The same matrix unless its scales are affine. What follows is compiled without them.
-    #[inline(always)]
-    #[must_use]
-    pub fn plain(self) -> Option<Self> {
-        if self.format.is_affine() { None } else { Some(self) }
-    }
-
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
@@ -194,7 +187,7 @@ impl<'a> PackedMatrix<'a> {
             return finite
                 && (self.format.width() == Width::Nibble || !self.weights.contains(&0x80));
         }
-        self.plain().is_some_and(|plain| plain.blocks().all(|block| block.values_are_valid()))
+        self.blocks().all(|block| block.values_are_valid())
     }
 }
 

@@ -1,13 +1,18 @@
 //! The numerics contract written down a second time, with one loop per formula: integers and scales
 //! are taken from the stored bytes, every number is computed on its own, and nothing is fast.
 //!
-//! Only `exp` comes from the crate: its polynomial *is* the contract.
+//! Only `exp` comes from the crate: its polynomial *is* the contract. Experts are in a file of their own.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use demask::image::{ModelConfig, ModelImage, RopePairs, Tensor, TensorRole};
+mod experts;
+
+use demask::image::{
+    Attention, FeedForward, ModelConfig, ModelImage, Norm, RopePairs, Tensor, TensorRole,
+};
 use demask::math::exp;
 use demask::packed::Format;
+use std::ops::Range;
 
 const GROUP: usize = 32;
 const BLOCK: usize = 16;
@@ -70,12 +75,12 @@ fn quantize(x: &[f32], floor: f32) -> (Vec<i32>, f32) {
     (q, largest / 127.0)
 }
 
-/// Matrix times vector: integer dot products per group, groups added in ascending order.
-fn linear(tensor: &Tensor<'_>, x: &[f32]) -> Vec<f32> {
+/// Some rows of a matrix times a vector: integer dot products per group, groups added in ascending order.
+fn product(tensor: &Tensor<'_>, rows: Range<usize>, x: &[f32]) -> Vec<f32> {
     assert_eq!(x.len(), tensor.cols);
     let groups: Vec<_> = x.chunks(GROUP).map(|group| quantize(group, 2f32.powi(-60))).collect();
     let mut out = Vec::new();
-    for row in 0..tensor.rows {
+    for row in rows {
         let mut sum = 0.0f32;
         for (g, (q, scale)) in groups.iter().enumerate() {
             let at = |i: usize| weight(tensor, row, g * GROUP + i);
@@ -105,16 +110,100 @@ fn sum(x: impl Iterator<Item = f32>) -> f32 {
     even + odd
 }
 
+/// The model, and what it is made of.
+struct Network<'a> {
+    image: &'a ModelImage<'a>,
+    config: ModelConfig,
+}
+
+impl<'a> Network<'a> {
+    fn tensor(&self, role: TensorRole) -> Tensor<'a> {
+        self.image.tensor(role).unwrap()
+    }
+
+    fn floats(&self, role: TensorRole) -> &'a [f32] {
+        self.tensor(role).as_f32().unwrap()
+    }
+
+    fn linear(&self, role: TensorRole, x: &[f32]) -> Vec<f32> {
+        let tensor = self.tensor(role);
+        product(&tensor, 0..tensor.rows, x)
+    }
+
+    /// With a bias, if the model has that.
+    fn biased(&self, has: bool, role: TensorRole, bias: TensorRole, x: &[f32]) -> Vec<f32> {
+        let mut y = self.linear(role, x);
+        if has {
+            y.iter_mut().zip(self.floats(bias)).for_each(|(y, b)| *y += b);
+        }
+        y
+    }
+
+    fn norm(&self, weight: TensorRole, bias: TensorRole, x: &[f32]) -> Vec<f32> {
+        let weight = self.floats(weight);
+        match self.config.features.norm {
+            Norm::Rms => rms_norm(x, weight, self.config.norm_eps),
+            Norm::Layer => layer_norm(x, weight, self.floats(bias), self.config.norm_eps),
+        }
+    }
+
+    /// Query or key heads of a row: normalized if the model does that, then rotated.
+    fn place(&self, norm: TensorRole, position: usize, row: &[f32]) -> Vec<f32> {
+        let mut row = row.to_vec();
+        if self.config.features.qk_norm {
+            let norm = self.floats(norm);
+            let heads = row.chunks(norm.len());
+            row = heads.flat_map(|head| rms_norm(head, norm, self.config.norm_eps)).collect();
+        }
+        rotate(&self.config, position, &mut row);
+        row
+    }
+
+    /// The network after attention, on a normalized row.
+    fn feed_forward(&self, layer: u32, x: &[f32]) -> Vec<f32> {
+        let (up, down) = (TensorRole::Up(layer), TensorRole::Down(layer));
+        if self.config.features.experts_of(layer).is_some() {
+            return self.experts(layer, x);
+        }
+        if self.config.features.feed_forward == FeedForward::SwiGlu {
+            return self.swiglu(layer, x);
+        }
+        let inner = self.biased(true, up, TensorRole::UpBias(layer), x);
+        let inner: Vec<f32> = inner.into_iter().map(gelu).collect();
+        self.biased(true, down, TensorRole::DownBias(layer), &inner)
+    }
+
+    fn swiglu(&self, layer: u32, x: &[f32]) -> Vec<f32> {
+        let gate = self.linear(TensorRole::Gate(layer), x);
+        let up = self.linear(TensorRole::Up(layer), x);
+        let inner: Vec<f32> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
+        self.linear(TensorRole::Down(layer), &inner)
+    }
+}
+
 fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let mean_square = sum(x.iter().map(|x| x * x)) / x.len() as f32;
     let inverse = 1.0 / (mean_square + eps).sqrt();
     x.iter().zip(weight).map(|(x, w)| x * inverse * w).collect()
 }
 
-/// Rotates every head by the angles of its position.
+fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
+    let count = x.len() as f32;
+    let mean = sum(x.iter().copied()) / count;
+    let centred: Vec<f32> = x.iter().map(|x| x - mean).collect();
+    let variance = sum(centred.iter().map(|d| d * d)) / count;
+    let inverse = 1.0 / (variance + eps).sqrt();
+    let scaled = centred.iter().zip(weight).map(|(d, w)| d * inverse * w);
+    scaled.zip(bias).map(|(y, b)| y + b).collect()
+}
+
+/// Rotates every head by the angles of its position, or its first entries.
 fn rotate(config: &ModelConfig, position: usize, heads: &mut [f32]) {
-    let dim = config.head_dim as usize;
-    for head in heads.chunks_mut(dim) {
+    let dim = match config.features.rope_dim {
+        0 => config.head_dim as usize,
+        some => some as usize,
+    };
+    for head in heads.chunks_mut(config.head_dim as usize) {
         for pair in 0..dim / 2 {
             let exponent = -2.0 * pair as f64 / dim as f64;
             let frequency = libm::pow(f64::from(config.rope_theta), exponent);
@@ -135,6 +224,16 @@ fn silu(x: f32) -> f32 {
     if x < 0.0 { x * exp(x) / (1.0 + exp(x)) } else { x / (1.0 + exp(-x)) }
 }
 
+fn sigmoid(x: f32) -> f32 {
+    if x < 0.0 { exp(x) / (1.0 + exp(x)) } else { 1.0 / (1.0 + exp(-x)) }
+}
+
+fn gelu(x: f32) -> f32 {
+    let cubed = x * x * x;
+    let v = 1.595_769_2 * (x + 0.044_715 * cubed);
+    if v < 0.0 { x * exp(v) / (1.0 + exp(v)) } else { x / (1.0 + exp(-v)) }
+}
+
 /// A head's entries as integers and their scale, as the ring stores them.
 type Head = (Vec<i32>, f32);
 
@@ -143,7 +242,7 @@ fn heads(config: &ModelConfig, row: &[f32]) -> Vec<Head> {
     row.chunks(config.head_dim as usize).map(|head| quantize(head, 2f32.powi(-30))).collect()
 }
 
-/// Attention of one row over all positions.
+/// Attention of one row over the positions that it sees.
 fn attention(
     config: &ModelConfig,
     query: &[f32],
@@ -179,13 +278,24 @@ fn attention(
     out
 }
 
+/// Positions that a row sees: all, or those up to the end of its block.
+fn visible(attention: Attention, position: usize, len: usize) -> usize {
+    match attention {
+        Attention::Bidirectional => len,
+        Attention::BlockCausal(block) => {
+            let block = block as usize;
+            (0..len).filter(|other| other / block <= position / block).count()
+        }
+    }
+}
+
 /// The logits of every position of a canvas.
 pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
-    let config = image.config();
-    let tensor = |role: TensorRole| image.tensor(role).unwrap();
-    let norm =
-        |role: TensorRole, x: &[f32]| rms_norm(x, tensor(role).as_f32().unwrap(), config.norm_eps);
-    let embedding = tensor(TensorRole::Embedding);
+    use TensorRole as Role;
+    let network = Network { image, config: *image.config() };
+    let Network { config, .. } = network;
+    let bias = config.features.qkv_bias;
+    let embedding = network.tensor(Role::Embedding);
     let dim = config.model_dim as usize;
     let embed = |id: &u32| {
         let weights = (0..dim).map(|col| weight(&embedding, *id as usize, col));
@@ -193,29 +303,33 @@ pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
     };
     let mut rows: Vec<Vec<f32>> = canvas.iter().map(embed).collect();
     for layer in 0..config.layers {
+        let norm =
+            |x: &[f32]| network.norm(Role::AttentionNorm(layer), Role::AttentionNormBias(layer), x);
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for (position, x) in rows.iter().enumerate() {
-            let x = norm(TensorRole::AttentionNorm(layer), x);
-            let mut key = linear(&tensor(TensorRole::Key(layer)), &x);
-            rotate(config, position, &mut key);
-            keys.push(heads(config, &key));
-            values.push(heads(config, &linear(&tensor(TensorRole::Value(layer)), &x)));
+            let x = norm(x);
+            let key = network.biased(bias, Role::Key(layer), Role::KeyBias(layer), &x);
+            let value = network.biased(bias, Role::Value(layer), Role::ValueBias(layer), &x);
+            keys.push(heads(&config, &network.place(Role::KeyNorm(layer), position, &key)));
+            values.push(heads(&config, &value));
         }
         for (position, hidden) in rows.iter_mut().enumerate() {
-            let x = norm(TensorRole::AttentionNorm(layer), hidden);
-            let mut query = linear(&tensor(TensorRole::Query(layer)), &x);
-            rotate(config, position, &mut query);
-            let attended = attention(config, &query, &keys, &values);
-            let delta = linear(&tensor(TensorRole::AttentionOutput(layer)), &attended);
+            let x = norm(hidden);
+            let query = network.biased(bias, Role::Query(layer), Role::QueryBias(layer), &x);
+            let query = network.place(Role::QueryNorm(layer), position, &query);
+            let end = visible(config.features.attention, position, canvas.len());
+            let attended = attention(&config, &query, &keys[..end], &values[..end]);
+            let delta = network.linear(Role::AttentionOutput(layer), &attended);
             hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
-            let x = norm(TensorRole::FfnNorm(layer), hidden);
-            let gate = linear(&tensor(TensorRole::Gate(layer)), &x);
-            let up = linear(&tensor(TensorRole::Up(layer)), &x);
-            let inner: Vec<f32> = gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect();
-            let delta = linear(&tensor(TensorRole::Down(layer)), &inner);
+            let x = network.norm(Role::FfnNorm(layer), Role::FfnNormBias(layer), hidden);
+            let delta = network.feed_forward(layer, &x);
             hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
         }
     }
-    let head = if config.tied_head { embedding } else { tensor(TensorRole::Head) };
-    rows.iter().map(|x| linear(&head, &norm(TensorRole::OutputNorm, x))).collect()
+    let head = if config.tied_head { Role::Embedding } else { Role::Head };
+    let last = |x: &Vec<f32>| {
+        let x = network.norm(Role::OutputNorm, Role::OutputNormBias, x);
+        network.biased(config.features.head_bias, head, Role::HeadBias, &x)
+    };
+    rows.iter().map(last).collect()
 }

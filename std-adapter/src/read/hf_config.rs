@@ -11,7 +11,7 @@ use std::path::Path;
 use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 use serde_json::{Map, Value};
 
-use super::read_capped;
+use super::{read_capped, shortened};
 
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -297,15 +297,6 @@ fn check_consistency(config: &HfConfig) -> Result<(), ConfigError> {
     }
     let (eos, mask) = (m.eos_id, m.mask_id);
     require(eos != mask, "eos_token_id", eos, "another token than mask_token_id", mask)
-}
-
-/// A value for a message: hostile files may hold megabytes.
-fn shortened(text: &str) -> String {
-    let mut out: String = text.chars().take(60).collect();
-    if out.len() < text.len() {
-        out.push_str("...");
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! each boundary has its own error that names the file, the field or the tensor, and what to do.
 
 pub mod folder;
+pub mod gguf;
 pub mod hf_config;
 pub mod safetensors;
 pub mod tokenizer_json;
@@ -24,4 +25,13 @@ pub(crate) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
         return refuse(format!("it is longer than {cap} bytes"));
     }
     Ok(bytes)
+}
+
+/// A name or value for a message: hostile files may hold megabytes.
+pub(crate) fn shortened(text: &str) -> String {
+    let mut out: String = text.chars().take(60).collect();
+    if out.len() < text.len() {
+        out.push_str("...");
+    }
+    out
 }

@@ -292,8 +292,11 @@ mod tests {
                 layout.write(format, planes, (row, group), &group_of(row, group));
             }
             for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
-                let read = layout.read(format, (&weights, &scales), groups, (row, group));
-                assert_eq!(read, Some(group_of(row, group)), "{layout:?} {format:?} {row} {group}");
+                let place = (row, group);
+                let values = layout.values(format, &weights, groups, place);
+                let scale = layout.scale(format, (&weights, &scales), groups, place);
+                let expected = group_of(row, group);
+                assert_eq!(values.zip(scale), Some(expected), "{layout:?} {format:?} {place:?}");
             }
         }
     }

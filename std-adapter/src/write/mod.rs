@@ -1,0 +1,4 @@
+//! Writers of models for other programs.
+
+pub mod gguf;
+pub mod requantize;
