@@ -7,7 +7,7 @@ use crate::read::tokenizer_json::{self, TokenizerJsonError};
 use demask::ModelImage;
 use demask::image::{ImageError, ModelConfig, TensorRole};
 use demask::text::{Tokenizer, TokenizerError};
-use demask_quant::tokenizer::TokenizerWriteError;
+use demask_quant::tokenizer::{TokenizerData, TokenizerWriteError};
 use demask_quant::{BoxError, WeightSource};
 use std::path::{Path, PathBuf};
 
@@ -128,15 +128,16 @@ impl LoadedModel {
     fn open_folder(path: &Path) -> Result<Self, LoadError> {
         let folder = HfFolder::open(path)?;
         let config = folder.config().model;
-        let tokenizer = folder.tokenizer().map(read_tokenizer).transpose()?;
-        let prompt = match &tokenizer {
-            Some(section) => {
+        let data = folder.tokenizer().map(read_tokenizer).transpose()?;
+        let tokenizer = data.as_ref().map(TokenizerData::to_section).transpose()?;
+        let prompt = match data.as_ref().zip(tokenizer.as_ref()) {
+            Some((data, section)) => {
                 let tokenizer = Tokenizer::parse(section).map_err(LoadError::Tokenizer)?;
                 let (tokens, model) = (tokenizer.vocab_len(), config.vocab_size);
                 if tokens > model {
                     return Err(LoadError::Vocabulary { tokenizer: tokens, model });
                 }
-                prompt::from_special_tokens(&tokenizer)
+                prompt::from_tokenizer(data, &tokenizer)
             }
             None => Prompt::default(),
         };
@@ -197,11 +198,9 @@ impl LoadedModel {
     }
 }
 
-/// The TOKENIZER section of a tokenizer.json.
-fn read_tokenizer(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let data = tokenizer_json::read(path)
-        .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })?;
-    Ok(data.to_section()?)
+fn read_tokenizer(path: &Path) -> Result<TokenizerData, LoadError> {
+    tokenizer_json::read(path)
+        .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })
 }
 
 fn check_image(bytes: &[u8], verify: bool) -> Result<(Prompt, ModelConfig), ImageError> {

@@ -47,7 +47,7 @@ impl Kernels for Scalar {
             return;
         }
         let cells: &[Group] = activations.words().as_chunks().0;
-        let affine = weights.format().is_affine();
+        let format = weights.format();
         for first in (0..activations.rows()).step_by(TILE) {
             let rows = TILE.min(activations.rows() - first);
             let cells = cells.get(first * groups..).unwrap_or_default();
@@ -56,7 +56,7 @@ impl Kernels for Scalar {
                 let mut sums = [[0.0f32; BLOCK_ROWS]; TILE];
                 for group in 0..groups {
                     let rows = cells.get(group..).unwrap_or_default().iter().step_by(groups);
-                    match affine {
+                    match format.is_affine() {
                         false => add_group::<false>(&block, group, rows.take(TILE), &mut sums),
                         true => add_group::<true>(&block, group, rows.take(TILE), &mut sums),
                     }
@@ -83,7 +83,7 @@ fn add_group<'a, const AFFINE: bool>(
     let mut weights = [([0; GROUP], Factors::default()); BLOCK_ROWS];
     for (row, (values, factors)) in weights.iter_mut().enumerate() {
         let Some((read, scale)) = block.read(row, group) else { return };
-        (*values, *factors) = (read, scale.factors());
+        (*values, *factors) = (read, scale.factors(block.format()));
         if AFFINE {
             values.iter_mut().for_each(|value| *value += factors.zero);
         }
@@ -282,15 +282,24 @@ pub fn swiglu(gate: &mut [f32], up: &[f32]) {
 /// [`NotFinite`] if the mean square is not finite: an infinite one would give a row of zeros.
 #[inline(always)]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
-    if !mean_square.is_finite() {
-        return Err(NotFinite);
-    }
-    let inverse = 1.0 / sqrt(mean_square + eps);
+    let inverse = inverse_rms(x, eps)?;
     for ((y, x), w) in out.iter_mut().zip(x).zip(weight) {
         *y = (x * inverse) * w;
     }
     Ok(())
+}
+
+/// `1 / sqrt(mean(x^2) + eps)`.
+///
+/// # Errors
+/// [`NotFinite`] if the mean square is not finite.
+#[inline(always)]
+pub fn inverse_rms(x: &[f32], eps: f32) -> Result<f32, NotFinite> {
+    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
+    if !mean_square.is_finite() {
+        return Err(NotFinite);
+    }
+    Ok(1.0 / sqrt(mean_square + eps))
 }
 
 #[cfg(test)]
