@@ -5,6 +5,7 @@
 
 mod adaln;
 mod config_fields;
+mod data;
 mod families;
 pub mod folder;
 pub mod generation;
@@ -12,6 +13,8 @@ pub mod gguf;
 pub mod hf_config;
 pub mod safetensors;
 pub mod tokenizer_json;
+
+pub use data::Access;
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -11,7 +11,6 @@
 //! | [`vocab`] | the vocabulary, as it stands in the file |
 
 pub mod config;
-mod data;
 mod error;
 pub mod header;
 mod model;
@@ -25,11 +24,11 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use config::GgufOptions;
-pub use data::Access;
 pub use error::{GgufError, HeaderError};
 pub use model::GgufModel;
 pub use vocab::GgufVocab;
 
+pub use super::Access;
 pub(crate) use super::shortened;
 pub(crate) use shards::SPLIT_KEYS;
 

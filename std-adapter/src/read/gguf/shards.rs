@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::data::{Access, Data};
 use super::error::GgufError;
 use super::header::Header;
 use super::value::{Number, Value};
+use crate::read::data::{Access, Data};
 
 const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";

@@ -257,11 +257,9 @@ fn reads_llada2() {
 #[test]
 fn fills_in_the_tokens_of_llada2() {
     let tokens = json!({"mask_token_id": null, "eos_token_id": null, "vocab_size": 157_184});
-    let config = crate::read::hf_config::HfConfig::parse(
-        with(&llada2(), tokens).to_string().as_bytes(),
-        crate::read::generation::GenerationDefaults::default(),
-    )
-    .unwrap();
+    let config =
+        HfConfig::parse(with(&llada2(), tokens).to_string().as_bytes(), Default::default())
+            .unwrap();
     assert_eq!((config.model.mask_id, config.model.eos_id), (156_895, 156_892));
 }
 

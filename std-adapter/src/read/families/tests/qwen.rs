@@ -148,11 +148,7 @@ fn fills_in_published_constants() {
         ("Qwen3ForCausalLM", 160_000, None),
     ] {
         let text = with(&config(class, large.clone()), json!({"head_dim": null}));
-        let config = crate::read::hf_config::HfConfig::parse(
-            text.to_string().as_bytes(),
-            crate::read::generation::GenerationDefaults::default(),
-        )
-        .unwrap();
+        let config = HfConfig::parse(text.to_string().as_bytes(), Default::default()).unwrap();
         let m = &config.model;
         let head_dim = if m.features.qk_norm { 128 } else { 4 };
         assert_eq!((m.mask_id, m.head_dim), (mask, head_dim), "{class}");
