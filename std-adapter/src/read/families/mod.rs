@@ -74,14 +74,15 @@ pub(super) struct FieldNames {
     pub embedding_rows: Option<&'static str>,
 }
 
-/// Every family, in the order of [`Architecture::ALL`].
-static ALL: [&Family; 11] = [
+/// Every description, in the order of [`Architecture::ALL`]; SDAR has two.
+static ALL: [&Family; 12] = [
     &llada::LLADA,
     &moe::LLADA_MOE,
     &moe::LLADA2,
     &qwen::DREAM,
     &qwen::FAST_DLLM2,
     &qwen::SDAR,
+    &moe::SDAR_MOE,
     &mdlm::MDLM,
     &mdlm::BD3LM,
     &qwen::LLAMA,
