@@ -59,7 +59,7 @@ impl Fields {
         let Some(value) = self.value(field) else { return Ok(()) };
         let equal = match (value.as_f64(), supported.parse::<f64>()) {
             (Some(number), Ok(supported)) => number == supported, // 1 and 1.0 are the same option
-            _ => value.to_string() == supported,
+            _ => value.to_string().as_str() == supported,
         };
         if equal { Ok(()) } else { Err(self.unsupported(field, supported)) }
     }

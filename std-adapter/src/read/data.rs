@@ -125,7 +125,7 @@ mod tests {
             assert_eq!((data.length(), data.path()), (9000, path.as_path()));
             assert_eq!(data.with(8999..9000, <[u8]>::to_vec).unwrap(), [7]);
             data.release(0..9000);
-            assert_eq!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap(), true);
+            assert!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap());
             std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
             let error = data.with(50..200, <[u8]>::len).unwrap_err();
             assert!(matches!(error, MapError::Shrank { mapped: 9000, now: 100, .. }), "{error}");

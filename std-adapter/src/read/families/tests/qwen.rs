@@ -46,8 +46,11 @@ fn config(class: &str, more: Value) -> Value {
     with(&shape, more)
 }
 
+/// Names with shapes.
+type Names = Vec<(&'static str, &'static [usize])>;
+
 /// A small folder of each class, its family and its features.
-fn families() -> Vec<(Value, Vec<(&'static str, &'static [usize])>, Architecture, Features)> {
+fn families() -> Vec<(Value, Names, Architecture, Features)> {
     let biased = || [&DENSE[..], &BIASES, &[HEAD]].concat();
     let normed = || [&DENSE[..], &NORMS, &[HEAD]].concat();
     let causal =
