@@ -53,6 +53,8 @@ pub enum EngineError {
         /// Packing that the kernels read.
         kernels: Layout,
     },
+    /// The image holds Q4K matrices, and these kernels do not read them.
+    Q4K,
 }
 
 impl fmt::Display for EngineError {
@@ -74,6 +76,10 @@ impl fmt::Display for EngineError {
                 "the image is packed as {}, and these kernels read {}; convert it with `demask pack`",
                 image.name(),
                 kernels.name()
+            ),
+            Self::Q4K => f.write_str(
+                "the image holds q4k matrices, which the kernels of this processor do not read; \
+                 write it again with `demask quantize --type q4`",
             ),
         }
     }
@@ -100,6 +106,9 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         }
         if image.layout() != K::LAYOUT && !K::READS_ANY_LAYOUT {
             return Err(EngineError::Layout { image: image.layout(), kernels: K::LAYOUT });
+        }
+        if image.holds_q4k() && !K::READS_Q4K {
+            return Err(EngineError::Q4K);
         }
         let workers = executor.workers().max(1);
         let planned = &memory.shape;
@@ -235,12 +244,9 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     }
 }
 
-/// Row `row` of an embedding, with code for the layout of the kernels only.
+/// Row `row` of an embedding, with code for what the kernels read only.
 fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f32]) -> bool {
-    match K::READS_ANY_LAYOUT {
-        true => embedding.dequantize_row(row, out),
-        false => embedding.in_layout(K::LAYOUT).is_some_and(|e| e.dequantize_row(row, out)),
-    }
+    K::reads(*embedding).is_some_and(|embedding| embedding.dequantize_row(row, out))
 }
 
 /// Hands all `rows` to the executor, cut into pieces of at most a tile.

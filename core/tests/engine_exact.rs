@@ -4,10 +4,10 @@
 mod common;
 mod naive;
 
-use common::{Aligned, Random, SMALLEST, image_with, random_config, sections};
+use common::{Aligned, Random, SMALLEST, image_with, random_config, sections, with_q4k};
 use demask::Pass;
 use demask::decode::{Sampling, Score};
-use demask::image::{Attention, ModelConfig, ModelImage, RopePairs};
+use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
 use demask::packed::{Format, Layout};
 use demask::{
     Engine, EngineError, Executor, ForwardError, Limits, Method, Model, Options, Plan, Scalar,
@@ -155,31 +155,73 @@ fn logits_and_scores_are_those_of_the_contract() {
     for (seed, (config, quantization)) in (0..).zip(shapes()) {
         let bytes = image_with(&sections(config), quantization, seed);
         let image = ModelImage::parse(&bytes).unwrap();
-        let vocab = config.vocab_size as usize;
         for length in [1, 2, 7, 13] {
-            let canvas = canvas(&mut random, &config, length);
-            let expected = naive::logits(&image, &canvas);
-            let mut logits = vec![0.0; length * vocab];
-            let every: Vec<u16> = (0..length as u16).collect();
-            let wanted = masks(&config, &canvas);
-            with_engine(&image, Serial, (length, 4), |engine| {
-                engine.logits(&canvas, &mut logits).unwrap();
-                for (row, expected) in logits.chunks(vocab).zip(&expected) {
-                    assert_eq!(bits(row), bits(expected), "{config:?}");
-                }
-                // Scores of all rows, and of masks only, from the same logits.
-                for wanted in [&every, &wanted] {
-                    let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
-                    let score = |&position: &u16| {
-                        let logits = &expected[usize::from(position)];
-                        let mask = config.mask_id;
-                        Score::from_logits(position.into(), logits, mask, &sampling).unwrap()
-                    };
-                    let expected: Vec<_> = wanted.iter().map(score).collect();
-                    let expected: Vec<_> = expected.iter().map(score_bits).collect();
-                    assert_eq!(all_scores(engine, &canvas, wanted), expected);
-                }
-            });
+            compare_with_the_contract(&image, length, &mut random);
+        }
+    }
+}
+
+/// The engine's logits and scores of a random canvas are the naive ones.
+fn compare_with_the_contract(image: &ModelImage<'_>, length: usize, random: &mut Random) {
+    let config = *image.config();
+    let vocab = config.vocab_size as usize;
+    let canvas = canvas(random, &config, length);
+    let expected = naive::logits(image, &canvas);
+    let mut logits = vec![0.0; length * vocab];
+    let every: Vec<u16> = (0..length as u16).collect();
+    let wanted = masks(&config, &canvas);
+    with_engine(image, Serial, (length, 4), |engine| {
+        engine.logits(&canvas, &mut logits).unwrap();
+        for (row, expected) in logits.chunks(vocab).zip(&expected) {
+            assert_eq!(bits(row), bits(expected), "{config:?}");
+        }
+        // Scores of all rows, and of masks only, from the same logits.
+        for wanted in [&every, &wanted] {
+            let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
+            let score = |&position: &u16| {
+                let logits = &expected[usize::from(position)];
+                let mask = config.mask_id;
+                Score::from_logits(position.into(), logits, mask, &sampling).unwrap()
+            };
+            let expected: Vec<_> = wanted.iter().map(score).collect();
+            let expected: Vec<_> = expected.iter().map(score_bits).collect();
+            assert_eq!(all_scores(engine, &canvas, wanted), expected);
+        }
+    });
+}
+
+/// A tensor's format does not depend on its neighbours': what shares its rows may have another one,
+/// for which they are quantized again.
+#[test]
+fn formats_may_be_mixed() {
+    let mut random = Random(3);
+    let config = ModelConfig {
+        vocab_size: 77,
+        model_dim: 256,
+        layers: 2,
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 32,
+        ffn_dim: 512,
+        ..SMALLEST
+    };
+    let q = Quantization { layers: Format::Q8, embedding: Format::Q4, layout: Layout::Rows16 };
+    let other_bytes = image_with(&sections(config), q, 5);
+    use TensorRole as T;
+    let choices: [fn(T) -> bool; 6] = [
+        |role| !role.stays_f32(),
+        |role| matches!(role, T::Query(_) | T::Gate(_) | T::AttentionOutput(1)),
+        |role| matches!(role, T::Key(_) | T::Up(_)),
+        |role| matches!(role, T::Value(_) | T::Down(_)),
+        |role| matches!(role, T::Query(0) | T::Key(0) | T::Up(0) | T::Embedding),
+        |role| role == T::Embedding,
+    ];
+    for (seed, choice) in (0..).zip(choices) {
+        let bytes = with_q4k(&other_bytes, Layout::Rows16, seed, choice);
+        let image = ModelImage::parse(&bytes).unwrap();
+        assert!(image.holds_q4k());
+        for length in [1, 6] {
+            compare_with_the_contract(&image, length, &mut random);
         }
     }
 }

@@ -3,7 +3,8 @@
 mod tokenizer_fixture;
 
 use demask::text::{
-    DecodeError, EncodeError, FLAG_ADD_PREFIX_SPACE, Gpt2Words, Specials, Tokenizer, Utf8Stream,
+    DecodeError, EncodeError, FLAG_ADD_PREFIX_SPACE, FLAG_NFC, ORDINARY, PreTokenizer, Specials,
+    Tokenizer, Utf8Stream, Words,
 };
 use tokenizer_fixture::{Fixture, Lcg};
 
@@ -21,7 +22,7 @@ fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32], specials: Specials) -> String 
 }
 
 #[test]
-fn words_are_those_of_the_pattern() {
+fn words_are_those_of_gpt2s_pattern() {
     let cases: &[(&str, &[&str])] = &[
         ("", &[]),
         ("Hello world", &["Hello", " world"]),
@@ -38,15 +39,49 @@ fn words_are_those_of_the_pattern() {
         ("👍🏽 ok", &["👍🏽", " ok"]),
     ];
     for (text, expected) in cases {
-        let words: Vec<&str> = Gpt2Words::new(text, false).map(|word| word.text).collect();
+        let words = Words::new(text, PreTokenizer::Gpt2, false).map(|word| word.text);
+        let words: Vec<&str> = words.collect();
         assert_eq!(words, *expected, "{text:?}");
+    }
+}
+
+#[cfg(feature = "families")]
+#[test]
+fn words_are_those_of_the_newer_patterns() {
+    // Each word for itself, but for the numbers, which Qwen cuts into single digits.
+    let cases: &[(&str, &[&str])] = &[
+        ("", &[]),
+        ("Hello\tworld", &["Hello", "\tworld"]),
+        ("IT'S 'ſo '", &["IT", "'S", " '", "ſo", " '"]),
+        ("'ſx 'Llama", &["'ſ", "x", " '", "Llama"]),
+        ("'", &["'"]),
+        ("a.b!c", &["a", ".b", "!c"]),
+        ("x 12345 6", &["x", " ", "123", "45", " ", "6"]),
+        ("x.\r\n\r\n y", &["x", ".\r\n\r\n", " y"]),
+        ("x \n \n  y", &["x", " \n \n", " ", " y"]),
+        ("\ny\n", &["\n", "y", "\n"]),
+        ("x  !!", &["x", " ", " !!"]),
+        ("x\u{3000}\u{A0}é½²!?", &["x", "\u{3000}", "\u{A0}é", "½²", "!?"]),
+        ("👍🏽 ok\u{85}", &["👍🏽", " ok", "\u{85}"]),
+    ];
+    for (text, expected) in cases {
+        let words = |pre| Words::new(text, pre, false).map(|word| word.text);
+        assert_eq!(words(PreTokenizer::Llama3).collect::<Vec<&str>>(), *expected, "{text:?}");
+        let digits = |word: &'static str| -> Vec<&str> {
+            match word.chars().next().is_some_and(char::is_numeric) {
+                true => word.split_inclusive(|_| true).collect(),
+                false => vec![word],
+            }
+        };
+        let expected: Vec<&str> = expected.iter().copied().flat_map(digits).collect();
+        assert_eq!(words(PreTokenizer::Qwen2).collect::<Vec<&str>>(), expected, "{text:?}");
     }
 }
 
 #[test]
 fn a_prefix_space_is_read_as_part_of_the_text() {
     for text in ["", " a", "a", "'s", "1", "!x", "\nabc", "\n\n", "  ", "\u{3000}x"] {
-        let spelled = |words: Gpt2Words<'_>| -> Vec<Vec<u8>> {
+        let spelled = |words: Words<'_>| -> Vec<Vec<u8>> {
             words.map(|word| word.bytes().collect()).collect()
         };
         let spaced = match text {
@@ -54,8 +89,8 @@ fn a_prefix_space_is_read_as_part_of_the_text() {
             _ => format!(" {text}"),
         };
         assert_eq!(
-            spelled(Gpt2Words::new(text, true)),
-            spelled(Gpt2Words::new(&spaced, false)),
+            spelled(Words::new(text, PreTokenizer::Gpt2, true)),
+            spelled(Words::new(&spaced, PreTokenizer::Gpt2, false)),
             "{text:?}"
         );
     }
@@ -89,7 +124,7 @@ fn low_ranks_merge_first_and_from_the_left() {
 /// One merge at a time, the lowest rank first, the leftmost among equals.
 fn merge_slowly(merges: &[(u32, u32, u32)], text: &str) -> Vec<u32> {
     let mut ids = Vec::new();
-    for word in Gpt2Words::new(text, false) {
+    for word in Words::new(text, PreTokenizer::Gpt2, false) {
         let mut word: Vec<u32> = word.bytes().map(u32::from).collect();
         let rank = |pair: &[u32]| merges.iter().position(|m| (m.0, m.1) == (pair[0], pair[1]));
         while let Some((rank, at)) =
@@ -183,6 +218,77 @@ fn specials_are_found_leftmost_and_longest_and_only_when_asked() {
     assert_eq!(tokenizer.specials().count(), 3);
     assert_eq!(decode(&tokenizer, &[97, long, 98], Specials::Skip), "ab");
     assert_eq!(decode(&tokenizer, &[97, long, 98], Specials::Render), "a<ee>b");
+}
+
+#[test]
+fn a_flag_asks_for_nfc() {
+    for flags in [0, FLAG_NFC] {
+        let section = Fixture { flags, ..Fixture::all_bytes() }.section();
+        assert_eq!(Tokenizer::parse(&section).unwrap().wants_nfc(), flags == FLAG_NFC);
+    }
+}
+
+#[cfg(feature = "families")]
+#[test]
+fn ordinary_added_tokens_are_found_in_every_text_and_stay_in_it() {
+    let mut fixture = Fixture::all_bytes();
+    let special = fixture.special("<e>");
+    let think = fixture.special("<e>k");
+    *fixture.added.last_mut().unwrap() |= ORDINARY;
+    let section = fixture.section();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    assert_eq!(encode(&tokenizer, "a<e>k<e>"), [97, think, 60, 101, 62]);
+    let mut out = [0; 32];
+    let count = tokenizer.encode_with_specials("a<e>k<e>", &mut out).unwrap();
+    assert_eq!(out[..count], [97, think, special]);
+    assert_eq!(decode(&tokenizer, &out[..count], Specials::Skip), "a<e>k");
+    let count = tokenizer.encode_words("<e>k", &mut out).unwrap();
+    assert_eq!(out[..count], [60, 101, 62, 107]);
+    assert!(tokenizer.is_special(special) && !tokenizer.is_special(think));
+    assert_eq!(tokenizer.specials().count(), 1);
+    assert_eq!(tokenizer.special("<e>k"), None);
+}
+
+#[cfg(feature = "families")]
+#[test]
+fn whole_words_are_not_merged() {
+    let mut fixture = Fixture::all_bytes();
+    let ab = fixture.merge(b'a'.into(), b'b'.into());
+    let bc = fixture.merge(b'b'.into(), b'c'.into());
+    // "abc" can be reached by no merge: "ab" is due first.
+    let abc = fixture.merge(b'a'.into(), bc);
+    let unspaced = encode(&Tokenizer::parse(&fixture.section()).unwrap(), "abc");
+    assert_eq!(unspaced, [ab, 99]);
+    fixture.pieces.push(b" abc".to_vec());
+    let spaced = abc + 1;
+    fixture.whole_words = vec![spaced, abc];
+    for (flags, expected) in [(0, [abc, spaced]), (FLAG_ADD_PREFIX_SPACE, [spaced, spaced])] {
+        let section = Fixture { flags, ..fixture.clone() }.section();
+        let tokenizer = Tokenizer::parse(&section).unwrap();
+        assert_eq!(encode(&tokenizer, "abc abc"), expected);
+        let mut out = [0; 1];
+        let result = tokenizer.encode("abc abc", &mut out);
+        assert_eq!(result, Err(EncodeError::Full { needed: 2, capacity: 1 }));
+        let mut out = [0; 8];
+        assert_eq!(tokenizer.merge_bytes(b"abc", &mut out), Ok(&[ab, 99][..]));
+    }
+}
+
+#[cfg(not(feature = "families"))]
+#[test]
+fn what_needs_the_feature_names_it() {
+    use demask::text::TokenizerError;
+    let plain = Fixture::all_bytes();
+    for changed in [
+        Fixture { pre_tokenizer: 2, ..plain.clone() },
+        Fixture { pre_tokenizer: 3, ..plain.clone() },
+        Fixture { added: vec![97 | ORDINARY], ..plain.clone() },
+        Fixture { whole_words: vec![97], ..plain.clone() },
+    ] {
+        let error = Tokenizer::parse(&changed.section()).unwrap_err();
+        assert_eq!(error, TokenizerError::Families);
+        assert!(error.to_string().contains("`families`"));
+    }
 }
 
 #[test]

@@ -104,10 +104,14 @@ fn each_fault_has_its_name() {
     };
     assert_eq!(refusal(&[(0, 2)]), E::Kind(2));
     assert_eq!(refusal(&[(4, 0)]), E::PreTokenizer(0));
-    assert_eq!(refusal(&[(8, 3)]), E::Flags(3));
-    assert_eq!(refusal(&[(28, 1)]), E::Reserved(1));
-    let counts = [(12, u32::MAX), (16, u32::MAX), (20, u32::MAX), (24, u32::MAX)];
-    let expected = 4 * (8 + 256 + (1 << 32) + 5 * (u64::from(u32::MAX))) + (1 << 32);
+    assert_eq!(refusal(&[(4, 4)]), E::PreTokenizer(4));
+    assert_eq!(refusal(&[(8, 7)]), E::Flags(7));
+    let mut counts = vec![(12, u32::MAX), (16, u32::MAX), (20, u32::MAX), (24, u32::MAX)];
+    let mut expected = 4 * (8 + 256 + (1 << 32) + 5 * (u64::from(u32::MAX))) + (1 << 32);
+    if cfg!(feature = "families") {
+        counts.push((28, u32::MAX));
+        expected += 4 * u64::from(u32::MAX);
+    }
     assert_eq!(refusal(&counts), E::Length { expected, found: small().len() });
 
     assert_eq!(refusal(&[(BYTE_TOKENS, 7)]), E::ByteToken { byte: 0 });
@@ -123,13 +127,28 @@ fn each_fault_has_its_name() {
     assert_eq!(refusal(&[(MERGES + 12, 9)]), E::Merge { index: 0 });
     assert_eq!(refusal(&[(MERGES + 16, 0)]), E::MergeOrder { index: 1 });
     assert_eq!(refusal(&[(MERGES + 36, 0)]), E::MergeOrder { index: 2 });
-    assert_eq!(refusal(&[(SPECIALS, 7)]), E::Special { index: 0 });
-    assert_eq!(refusal(&[(SPECIALS, 6)]), E::Special { index: 1 });
-    assert_eq!(refusal(&[(BLOB + 16, 0xFF)]), E::Special { index: 1 });
+    assert_eq!(refusal(&[(SPECIALS, 7)]), E::Added { index: 0 });
+    assert_eq!(refusal(&[(SPECIALS, 6)]), E::Added { index: 1 });
+    assert_eq!(refusal(&[(BLOB + 16, 0xFF)]), E::Added { index: 1 });
     let mut section = small();
     assert_eq!(section.len() - BLOB, 20);
     section[BLOB + 19] = 1;
     assert_eq!(Tokenizer::parse(&section).unwrap_err(), E::Padding);
+}
+
+#[cfg(feature = "families")]
+#[test]
+fn whole_words_ascend_by_their_pieces() {
+    let refusal = |whole_words: Vec<u32>| {
+        let mut fixture = Fixture::all_bytes();
+        fixture.pieces.push(Vec::new());
+        Tokenizer::parse(&Fixture { whole_words, ..fixture }.section()).map(|_| ())
+    };
+    assert_eq!(refusal(vec![97, 98]), Ok(()));
+    assert_eq!(refusal(vec![98, 97]), Err(E::WholeWord { index: 1 }));
+    assert_eq!(refusal(vec![97, 97]), Err(E::WholeWord { index: 1 }));
+    assert_eq!(refusal(vec![97, 257]), Err(E::WholeWord { index: 1 }));
+    assert_eq!(refusal(vec![256]), Err(E::WholeWord { index: 0 }));
 }
 
 #[test]

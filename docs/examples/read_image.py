@@ -170,13 +170,14 @@ class Image:
 
     def _tokenizer(self, section):
         require(len(section) >= 32, "TOKENIZER: length")
-        kind, pre, flags, size, merges, specials, blob_length, zero = struct.unpack_from("<8I", section)
-        require((kind, pre, zero) == (1, 1, 0) and flags & ~1 == 0, "TOKENIZER: header")
-        counts = [8, 256, size + 1, 4 * merges, specials]
+        kind, pre, flags, size, merges, added, blob_length, whole = struct.unpack_from("<8I", section)
+        require(kind == 1 and 1 <= pre <= 3 and flags & ~3 == 0, "TOKENIZER: header")
+        counts = [8, 256, size + 1, 4 * merges, added, whole]
         table = 4 * sum(counts)
         require(len(section) == table + (blob_length + 3) // 4 * 4, "TOKENIZER: length")
         ends = np.cumsum(counts)
-        _, byte_tokens, offsets, merge_words, special_ids, _ = np.split(words(section[:table]), ends)
+        parts = np.split(words(section[:table]), ends)
+        _, byte_tokens, offsets, merge_words, added_words, whole_words, _ = parts
         blob, padding = section[table:][:blob_length], section[table:][blob_length:]
         require(not any(padding), "TOKENIZER: padding")
         require(offsets[0] == 0 and offsets[-1] == blob_length, "TOKENIZER: offsets")
@@ -197,16 +198,24 @@ class Image:
             a, b = piece(left), piece(right)
             require(a and b and piece(merged) == a + b and rank < merges, "TOKENIZER: merge")
             table[before] = (rank, merged)
-        require((np.diff(special_ids) > 0).all(), "TOKENIZER: specials do not ascend")
-        for token in special_ids:
-            require(piece(token), "TOKENIZER: empty special")
+        added_ids = (added_words & 0x7FFFFFFF).astype(np.int64)
+        require((np.diff(added_ids) > 0).all(), "TOKENIZER: added tokens do not ascend")
+        for token in added_ids:
+            require(piece(token), "TOKENIZER: empty added token")
             try:
                 piece(token).decode()
             except UnicodeDecodeError as error:
-                raise Refused("TOKENIZER: special is not UTF-8") from error
+                raise Refused("TOKENIZER: added token is not UTF-8") from error
+        before = b""
+        for token in whole_words:
+            require(piece(token) > before, "TOKENIZER: whole words do not ascend")
+            before = piece(token)
         self.tokenizer = {
             "pieces": pieces, "merges": table, "byte_tokens": byte_tokens.tolist(),
-            "specials": special_ids.tolist(), "add_prefix_space": bool(flags & 1),
+            "pre_tokenizer": pre, "added": added_ids.tolist(),
+            "specials": added_ids[added_words < 1 << 31].tolist(),
+            "whole_words": whole_words.tolist(),
+            "add_prefix_space": bool(flags & 1), "nfc": bool(flags & 2),
         }
 
     def _prompt(self, section):

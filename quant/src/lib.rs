@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ggml;
+mod image;
 mod memory;
 mod pack;
 mod parallel;
@@ -21,6 +22,7 @@ mod source;
 pub mod tokenizer;
 mod write;
 
+pub use image::ImageWeights;
 pub use memory::{ImageBuffer, PackProgress, pack_image};
 pub use quantization::Quantization;
 pub use repack::{repack, repack_unsealed};

@@ -25,7 +25,8 @@ struct Chunk([u8; 64]);
 
 impl ImageBuffer {
     /// `len` zeros; `None` if there is no such memory. The system hands it over as it is touched.
-    fn zeroed(len: usize) -> Option<Self> {
+    #[must_use]
+    pub fn zeroed(len: usize) -> Option<Self> {
         let chunks = bytemuck::allocation::try_zeroed_slice_box(len.div_ceil(64)).ok()?;
         Some(Self { chunks, len })
     }
@@ -106,11 +107,12 @@ pub fn pack_image(
         cut(tensor, bytes, &mut pieces);
     }
     let done = AtomicU64::new(0);
+    let all = tensors.list.iter().map(|tensor| tensor.bytes).sum();
     let work = |scratch: &mut Scratch, piece: Piece<'_>| {
         let bytes = (piece.weights.len() + piece.scales.len()) as u64;
         let planes = (piece.weights, piece.scales);
         pack_rows(piece.tensor, source, piece.rows, planes, scratch)?;
-        progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, tensors.bytes);
+        progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, all);
         Ok::<(), WriteError>(())
     };
     in_order(threads, pieces.into_iter(), Scratch::default, work)?;

@@ -1,10 +1,11 @@
 //! Packing rows of a tensor: the inverse of [`demask::packed`].
 
-use crate::round::{largest_weight, round_group};
+use crate::ggml::BlockError;
+use crate::round::{largest_weight, round_row};
 use crate::sections::TensorPlan;
 use crate::source::WeightSource;
 use crate::write::WriteError;
-use demask::packed::{BLOCK_ROWS, Format, GROUP, Group, GroupScale, WeightFormat};
+use demask::packed::{BLOCK_ROWS, Format, GROUP, Group, GroupScale, Layout, WeightFormat};
 use half::f16;
 use std::ops::Range;
 
@@ -58,12 +59,14 @@ impl Scratch {
     }
 
     /// Rounds the rows that were read last.
-    fn round(&mut self, cols: usize, format: WeightFormat) {
+    fn round(&mut self, cols: usize, format: WeightFormat) -> Result<(), BlockError> {
         let Self { values, groups } = self;
-        groups.clear();
-        for row in values.chunks_exact(cols) {
-            groups.extend(row.chunks(GROUP).map(|weights| round_group(weights, format)));
+        let per_row = cols.div_ceil(GROUP);
+        groups.resize(values.len() / cols * per_row, NO_GROUP);
+        for (row, groups) in values.chunks_exact(cols).zip(groups.chunks_exact_mut(per_row)) {
+            round_row(row, format, groups)?;
         }
+        Ok(())
     }
 
     /// Reads rows as integers. A row that does not fit the format is rounded.
@@ -91,9 +94,8 @@ impl Scratch {
             let read = source.read_rows(tensor.role, row, &mut values);
             read.map_err(|error| WriteError::Source(tensor.role, error))?;
             check_weights(tensor, row, &values)?;
-            for (group, weights) in groups.iter_mut().zip(values.chunks(GROUP)) {
-                *group = format.map_or(NO_GROUP, |format| round_group(weights, format));
-            }
+            let rounded = format.map_or(Ok(()), |format| round_row(&values, format, groups));
+            rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
         }
         Ok(())
     }
@@ -114,11 +116,17 @@ pub(crate) fn pack_rows(
         let values = scratch.read(tensor, source, &rows)?;
         check_weights(tensor, rows.start, values)?;
         match tensor.format.packed() {
-            Some(format) => scratch.round(tensor.cols, format),
+            Some(format) => {
+                let rounded = scratch.round(tensor.cols, format);
+                rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
+            }
             None => write_plain(tensor.format, values, &mut *planes.0),
         }
     }
-    write_groups(tensor, &scratch.groups, planes);
+    if let Some(format) = tensor.format.packed() {
+        let kind = (format, tensor.layout);
+        write_groups(kind, &scratch.groups, tensor.cols.div_ceil(GROUP), planes);
+    }
     source.release(tensor.role, rows);
     Ok(())
 }
@@ -151,10 +159,15 @@ fn not_finite(scale: GroupScale) -> Option<f32> {
     parts.into_iter().find(|part| !part.is_finite()).map(f16::to_f32)
 }
 
-fn write_groups(tensor: &TensorPlan, groups: &[Group], planes: (&mut [u8], &mut [u8])) {
-    let Some(format) = tensor.format.packed() else { return };
-    let per_row = tensor.cols.div_ceil(GROUP);
-    let (weight_bytes, scale_bytes) = tensor.layout.block_bytes(format, per_row);
+/// Writes `groups`, row by row and `per_row` each, into planes that are all zero.
+fn write_groups(
+    (format, layout): (WeightFormat, Layout),
+    groups: &[Group],
+    per_row: usize,
+    planes: (&mut [u8], &mut [u8]),
+) {
+    let (weight_bytes, scale_bytes) = layout.block_bytes(format, per_row);
+    let zeros = ([0; GROUP], GroupScale::zero(format));
     let (mut weights, mut scales) = planes;
     for block in groups.chunks(BLOCK_ROWS * per_row) {
         let (block_weights, more_weights) = weights.split_at_mut(weight_bytes);
@@ -162,11 +175,9 @@ fn write_groups(tensor: &TensorPlan, groups: &[Group], planes: (&mut [u8], &mut 
         (weights, scales) = (more_weights, more_scales);
         for place in 0..BLOCK_ROWS * per_row {
             // In some layouts a weight of zero is no zero byte, in rows beyond the last one too.
-            let (values, scale) = block.get(place).unwrap_or(&NO_GROUP);
-            let GroupScale::Plain(scale) = *scale else { continue };
+            let group = block.get(place).unwrap_or(&zeros);
             let planes = (&mut *block_weights, &mut *block_scales);
-            let place = (place / per_row, place % per_row);
-            tensor.layout.write(format, planes, place, values, scale);
+            layout.write(format, planes, (place / per_row, place % per_row), group);
         }
     }
 }
@@ -185,11 +196,10 @@ fn write_plain(format: Format, values: &[f32], out: &mut [u8]) {
 }
 
 fn check_weights(tensor: &TensorPlan, first_row: usize, values: &[f32]) -> Result<(), WriteError> {
-    let limit = match tensor.format {
-        Format::F32 => f32::MAX,
-        Format::F16 => f32::from(f16::MAX),
-        Format::Q8 => largest_weight(WeightFormat::Q8),
-        Format::Q4 => largest_weight(WeightFormat::Q4),
+    let limit = match tensor.format.packed() {
+        Some(format) => largest_weight(format),
+        None if tensor.format == Format::F16 => f32::from(f16::MAX),
+        None => f32::MAX,
     };
     match values.iter().position(|w| w.is_nan() || w.abs() > limit) {
         Some(at) => {
@@ -199,3 +209,7 @@ fn check_weights(tensor: &TensorPlan, first_row: usize, values: &[f32]) -> Resul
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;

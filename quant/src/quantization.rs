@@ -31,13 +31,21 @@ impl Quantization {
     }
 
     /// The format of a tensor that its source holds as `stored`.
-    pub(crate) fn format(self, role: TensorRole, stored: Option<WeightFormat>) -> Format {
-        match (role, stored) {
+    pub(crate) fn format(
+        self,
+        role: TensorRole,
+        stored: Option<WeightFormat>,
+        cols: usize,
+    ) -> Format {
+        let wanted = match (role, stored) {
             (role, _) if role.stays_f32() => Format::F32,
             (_, Some(stored)) if self.keep => Format::of(stored),
             (TensorRole::Embedding | TensorRole::Head, _) => self.embedding,
             _ => self.layers,
-        }
+        };
+        let fits = wanted.packed().is_none_or(|format| cols.is_multiple_of(format.column_unit()));
+        // Where rows are no whole super-blocks, more bits and not fewer.
+        if fits { wanted } else { Format::Q8 }
     }
 
     /// Whether integers and scales of `stored` are integers and scales of `format` as well.

@@ -1,16 +1,8 @@
-//! Rounding a group of 32 weights to integers with one `f16` scale.
+//! Rounding weights to integers with `f16` scales.
 
+use crate::ggml::{BlockError, GgmlType};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use half::f16;
-
-/// A rounded group: the weights are `scale * values`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct RoundedGroup {
-    /// Shared scale.
-    scale: f16,
-    /// Integers in the format's range; zero beyond the input.
-    values: [i8; GROUP],
-}
 
 /// Scales tried around the one that just covers the largest weight, as factors of it.
 ///
@@ -19,7 +11,7 @@ const Q4_FACTORS: [f32; 15] =
     [0.70, 0.74, 0.78, 0.82, 0.85, 0.88, 0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.09, 1.13, 1.17];
 
 /// Rounds up to 32 weights: to nearest with the covering scale for Q8, with the scale of least
-/// squared error for Q4.
+/// squared error for Q4. `None` for Q4K, whose groups are not rounded one by one.
 ///
 /// Weights too large for an `f16` scale are the caller's to refuse: see [`largest_weight`].
 ///
@@ -27,19 +19,15 @@ const Q4_FACTORS: [f32; 15] =
 /// use demask::packed::WeightFormat;
 /// use demask_quant::round::round_group;
 ///
-/// let (values, _) = round_group(&[0.5, -1.0, 0.25], WeightFormat::Q8);
+/// let (values, _) = round_group(&[0.5, -1.0, 0.25], WeightFormat::Q8).unwrap();
 /// assert_eq!(values[..4], [64, -127, 32, 0]);
 /// ```
 #[must_use]
-pub fn round_group(weights: &[f32], format: WeightFormat) -> Group {
-    let RoundedGroup { scale, values } = rounded(weights, format);
-    (values, GroupScale::Plain(scale))
-}
-
-fn rounded(weights: &[f32], format: WeightFormat) -> RoundedGroup {
+pub fn round_group(weights: &[f32], format: WeightFormat) -> Option<Group> {
     let largest = weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
-    match format {
+    Some(match format {
         WeightFormat::Q8 => with_scale(weights, largest.abs() / 127.0, format),
+        WeightFormat::Q4K => return None,
         WeightFormat::Q4 => {
             // -8 exists and +8 does not, so the largest weight is put on -8: a negative scale
             // where it is positive. Near-symmetric groups may prefer the other sign.
@@ -56,7 +44,24 @@ fn rounded(weights: &[f32], format: WeightFormat) -> RoundedGroup {
             }
             best
         }
+    })
+}
+
+/// Rounds a row of weights to `row.len().div_ceil(32)` groups: one by one, or for Q4K as ggml
+/// quantizes to Q4_K.
+///
+/// # Errors
+/// [`BlockError`] for Q4K, if the row is not a whole number of super-blocks or a weight too large.
+pub fn round_row(row: &[f32], format: WeightFormat, out: &mut [Group]) -> Result<(), BlockError> {
+    if format == WeightFormat::Q4K {
+        let mut blocks = vec![0; row.len().div_ceil(256) * GgmlType::Q4_K.block_bytes()];
+        GgmlType::Q4_K.quantize(row, &mut blocks)?;
+        return GgmlType::Q4_K.to_groups(&blocks, out);
     }
+    for (group, weights) in out.iter_mut().zip(row.chunks(GROUP)) {
+        *group = round_group(weights, format).unwrap_or(([0; GROUP], GroupScale::zero(format)));
+    }
+    Ok(())
 }
 
 /// Largest weight that a format can hold with a finite scale.
@@ -65,7 +70,7 @@ pub fn largest_weight(format: WeightFormat) -> f32 {
     f32::from(f16::MAX) * f32::from(format.range().1)
 }
 
-fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> RoundedGroup {
+fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> Group {
     let (min, max) = format.range();
     let scale = f16::from_f32(scale);
     let step = scale.to_f32();
@@ -75,13 +80,13 @@ fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> RoundedGroup
             *q = (w / step).round_ties_even().clamp(f32::from(min), f32::from(max)) as i8;
         }
     }
-    RoundedGroup { scale, values }
+    (values, GroupScale::Plain(scale))
 }
 
-fn squared_error(weights: &[f32], group: &RoundedGroup) -> f64 {
-    let scale = group.scale.to_f32();
-    let pairs = weights.iter().zip(&group.values);
-    pairs.map(|(w, q)| f64::from(w - scale * f32::from(*q)).powi(2)).sum()
+fn squared_error(weights: &[f32], (values, scale): &Group) -> f64 {
+    let step = scale.factors().step;
+    let pairs = weights.iter().zip(values);
+    pairs.map(|(w, q)| f64::from(w - step * f32::from(*q)).powi(2)).sum()
 }
 
 #[cfg(test)]
@@ -91,8 +96,8 @@ mod tests {
     #[test]
     fn zeros_stay_zero() {
         for format in [WeightFormat::Q8, WeightFormat::Q4] {
-            let group = rounded(&[0.0; 32], format);
-            assert_eq!((group.scale.to_f32(), group.values), (0.0, [0; 32]));
+            let zeros = ([0; 32], GroupScale::zero(format));
+            assert_eq!(round_group(&[0.0; 32], format), Some(zeros));
         }
     }
 
@@ -100,13 +105,13 @@ mod tests {
     fn values_stay_in_range_and_near() {
         let weights: [f32; 32] = core::array::from_fn(|i| ((i * 37 % 64) as f32 - 31.7) / 50.0);
         for (format, bound) in [(WeightFormat::Q8, 0.003), (WeightFormat::Q4, 0.06)] {
-            let group = rounded(&weights, format);
+            let (values, scale) = round_group(&weights, format).unwrap();
             let (min, max) = format.range();
-            assert!(group.values.iter().all(|q| (min..=max).contains(q)));
+            assert!(values.iter().all(|q| (min..=max).contains(q)));
             let worst = weights
                 .iter()
-                .zip(group.values)
-                .map(|(w, q)| (w - group.scale.to_f32() * f32::from(q)).abs())
+                .zip(values)
+                .map(|(w, q)| (w - scale.factors().step * f32::from(q)).abs())
                 .fold(0.0, f32::max);
             assert!(worst < bound, "{format:?}: {worst}");
         }
@@ -123,7 +128,7 @@ mod tests {
             let largest =
                 weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
             let plain = with_scale(&weights, largest / -8.0, WeightFormat::Q4);
-            let best = rounded(&weights, WeightFormat::Q4);
+            let best = round_group(&weights, WeightFormat::Q4).unwrap();
             assert!(squared_error(&weights, &best) <= squared_error(&weights, &plain));
         }
     }

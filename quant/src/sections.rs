@@ -101,7 +101,7 @@ impl Tensors {
         for role in TensorRole::all(config) {
             let (rows, cols) = role.shape(config);
             let stored = source.exact_format(role);
-            let format = quantization.format(role, stored);
+            let format = quantization.format(role, stored, cols);
             let bytes = stored_bytes(format, rows, cols);
             let exact = stored.is_some_and(|s| quantization.takes(format, s));
             let layout = quantization.layout;

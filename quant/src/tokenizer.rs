@@ -1,22 +1,15 @@
 //! Writes the tokenizer section of an image. Its bytes are described in [`demask::text`].
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fmt;
 
 use demask::text::{
-    FLAG_ADD_PREFIX_SPACE, KIND_BYTE_BPE, NO_TOKEN, PRE_TOKENIZER_GPT2, Tokenizer, TokenizerError,
+    FLAG_ADD_PREFIX_SPACE, FLAG_NFC, KIND_BYTE_BPE, NO_TOKEN, ORDINARY, Tokenizer, TokenizerError,
 };
 
-/// How a text is cut into words before merging.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PreTokenizer {
-    /// GPT-2's pattern (Hugging Face `ByteLevel` with `use_regex`).
-    #[default]
-    Gpt2,
-}
+pub use demask::text::PreTokenizer;
 
 /// A byte-level BPE tokenizer, in the form in which readers hand it over.
 ///
@@ -45,10 +38,21 @@ pub struct TokenizerData {
     pub merges: Vec<(u32, u32)>,
     /// Ids of the special tokens, in any order; their pieces are their content.
     pub specials: Vec<u32>,
+    /// Ids of added tokens that are ordinary text: found in every text, and kept when it is decoded.
+    pub ordinary: Vec<u32>,
+    /// Whether a word that is a token is taken whole, whatever merging would make of it.
+    pub ignore_merges: bool,
     /// How a text is cut into words.
     pub pre_tokenizer: PreTokenizer,
     /// Whether a text that does not start with a space is read as if it did.
     pub add_prefix_space: bool,
+    /// Whether a text is brought into normalization form C first.
+    pub nfc: bool,
+    /// Tokens that stand before a text, such as a BOS. Not in the section: the image's prompt has
+    /// them.
+    pub prefix: Vec<u32>,
+    /// Tokens that stand behind a text.
+    pub suffix: Vec<u32>,
 }
 
 /// Why a tokenizer cannot be written.
@@ -57,7 +61,7 @@ pub struct TokenizerData {
 pub enum TokenizerWriteError {
     /// More ids, merges or piece bytes than the format can count (2^32 - 1).
     TooLarge,
-    /// Two tokens that are not special have the same bytes, so merges could mean either.
+    /// Two tokens that were not added have the same bytes, so merges could mean either.
     DuplicatePiece {
         /// The lower id.
         first: u32,
@@ -83,8 +87,8 @@ pub enum TokenizerWriteError {
         /// Rank of the second one.
         rank: usize,
     },
-    /// Two special tokens have the same id or the same content.
-    DuplicateSpecial {
+    /// Two added tokens have the same id or the same content.
+    DuplicateAdded {
         /// The (higher) id.
         id: u32,
     },
@@ -110,8 +114,8 @@ impl fmt::Display for TokenizerWriteError {
             Self::DuplicateMerge { rank } => {
                 write!(f, "merge {rank} merges a pair that an earlier one already merges")
             }
-            Self::DuplicateSpecial { id } => {
-                write!(f, "special token {id} is given twice, or another one has its content")
+            Self::DuplicateAdded { id } => {
+                write!(f, "added token {id} is given twice, or another one has its content")
             }
             Self::Refused(error) => write!(f, "{error}"),
         }
@@ -135,22 +139,47 @@ impl TokenizerData {
     ///
     /// [`TokenizerWriteError`] for what the format cannot express.
     pub fn to_section(&self) -> Result<Vec<u8>, TokenizerWriteError> {
-        let mut specials = self.specials.clone();
-        specials.sort_unstable();
-        let ids = self.ids_by_piece(&specials)?;
+        let section = self.section_with(&[])?;
+        if !self.ignore_merges {
+            return Ok(section);
+        }
+        let merging = Tokenizer::parse(&section).map_err(TokenizerWriteError::Refused)?;
+        self.section_with(&self.whole_words(&merging))
+    }
+
+    /// The tokens, ascending by their bytes, that merging their bytes does not give. Long ones are
+    /// listed untried: that changes no token, and trying takes time.
+    fn whole_words(&self, merging: &Tokenizer<'_>) -> Vec<u32> {
+        const LONG: usize = 256;
+        let added: HashSet<u32> = self.specials.iter().chain(&self.ordinary).copied().collect();
+        let mut room = Vec::new();
+        let mut is_whole = |&(id, piece): &(u32, &Vec<u8>)| {
+            room.resize(2 * piece.len().min(LONG), 0);
+            let tried = piece.len() > LONG || merging.merge_bytes(piece, &mut room) != Ok(&[id]);
+            !added.contains(&id) && tried
+        };
+        let pieces = (0..).zip(&self.pieces).filter(|(_, piece)| !piece.is_empty());
+        let mut whole: Vec<_> = pieces.filter(&mut is_whole).collect();
+        whole.sort_unstable_by_key(|&(_, piece)| piece);
+        whole.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn section_with(&self, whole_words: &[u32]) -> Result<Vec<u8>, TokenizerWriteError> {
+        let added = self.added()?;
+        let ids = self.ids_by_piece(&added)?;
         let merges = self.sorted_merges(&ids)?;
         let blob: usize = self.pieces.iter().map(Vec::len).sum();
 
         let mut section = Section::default();
         section.word(KIND_BYTE_BPE);
-        section.word(match self.pre_tokenizer {
-            PreTokenizer::Gpt2 => PRE_TOKENIZER_GPT2,
-        });
-        section.word(if self.add_prefix_space { FLAG_ADD_PREFIX_SPACE } else { 0 });
-        for count in [self.pieces.len(), merges.len(), specials.len(), blob] {
+        section.word(self.pre_tokenizer.id());
+        section.word(
+            u32::from(self.add_prefix_space) * FLAG_ADD_PREFIX_SPACE
+                + u32::from(self.nfc) * FLAG_NFC,
+        );
+        for count in [self.pieces.len(), merges.len(), added.len(), blob, whole_words.len()] {
             section.word(u32::try_from(count).map_err(|_| TokenizerWriteError::TooLarge)?);
         }
-        section.word(0);
 
         for byte in 0..=u8::MAX {
             section.word(ids.get([byte].as_slice()).copied().unwrap_or(NO_TOKEN));
@@ -163,7 +192,8 @@ impl TokenizerData {
             section.word(offset);
         }
         merges.into_iter().flatten().for_each(|word| section.word(word));
-        specials.into_iter().for_each(|id| section.word(id));
+        added.into_iter().for_each(|(id, bit)| section.word(id | bit));
+        whole_words.iter().for_each(|&id| section.word(id));
         self.pieces.iter().for_each(|piece| section.0.extend_from_slice(piece));
         section.0.resize(section.0.len().next_multiple_of(4), 0);
 
@@ -173,22 +203,38 @@ impl TokenizerData {
         }
     }
 
-    /// The token of each byte string. A special steps back behind another token with its bytes.
-    fn ids_by_piece(&self, specials: &[u32]) -> Result<HashMap<&[u8], u32>, TokenizerWriteError> {
-        let is_special = |id: u32| specials.binary_search(&id).is_ok();
-        if let Some(pair) = specials.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(TokenizerWriteError::DuplicateSpecial { id: pair[0] });
+    /// The added tokens by ascending id, each with its [`ORDINARY`] bit.
+    fn added(&self) -> Result<Vec<(u32, u32)>, TokenizerWriteError> {
+        let specials = self.specials.iter().map(|&id| (id, 0));
+        let mut added: Vec<_> =
+            specials.chain(self.ordinary.iter().map(|&id| (id, ORDINARY))).collect();
+        added.sort_unstable();
+        match added.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(TokenizerWriteError::DuplicateAdded { id: pair[0].0 }),
+            // The bit leaves no room for it; no vocabulary comes near.
+            None if added.iter().any(|(id, _)| id & ORDINARY != 0) => {
+                Err(TokenizerWriteError::TooLarge)
+            }
+            None => Ok(added),
         }
+    }
+
+    /// The token of each byte string. An added one steps back behind another token with its bytes.
+    fn ids_by_piece(
+        &self,
+        added: &[(u32, u32)],
+    ) -> Result<HashMap<&[u8], u32>, TokenizerWriteError> {
+        let is_added = |id: u32| added.binary_search_by_key(&id, |(id, _)| *id).is_ok();
         let mut ids: HashMap<&[u8], u32> = HashMap::with_capacity(self.pieces.len());
         let mut contents: HashMap<&[u8], u32> = HashMap::new();
         for (id, piece) in (0..).zip(&self.pieces).filter(|(_, piece)| !piece.is_empty()) {
-            if is_special(id) && contents.insert(piece, id).is_some() {
-                return Err(TokenizerWriteError::DuplicateSpecial { id });
+            if is_added(id) && contents.insert(piece, id).is_some() {
+                return Err(TokenizerWriteError::DuplicateAdded { id });
             }
             match ids.entry(piece) {
                 Entry::Vacant(free) => _ = free.insert(id),
-                Entry::Occupied(mut taken) if is_special(*taken.get()) => _ = taken.insert(id),
-                Entry::Occupied(_) if is_special(id) => {}
+                Entry::Occupied(mut taken) if is_added(*taken.get()) => _ = taken.insert(id),
+                Entry::Occupied(_) if is_added(id) => {}
                 Entry::Occupied(taken) => {
                     let first = *taken.get();
                     return Err(TokenizerWriteError::DuplicatePiece { first, second: id });
@@ -284,18 +330,18 @@ mod tests {
         assert_eq!(refusal(&|data| data.merges.push((4, 1))), E::MergePart { rank: 2, id: 4 });
         assert_eq!(refusal(&|data| data.merges.push((1, 9))), E::MergePart { rank: 2, id: 9 });
         assert_eq!(refusal(&|data| data.merges.push((1, 2))), E::DuplicateMerge { rank: 2 });
-        assert_eq!(refusal(&|data| data.specials.push(0)), E::DuplicateSpecial { id: 0 });
+        assert_eq!(refusal(&|data| data.specials.push(0)), E::DuplicateAdded { id: 0 });
         assert_eq!(
             refusal(&|data| data.pieces.push(b"ab".to_vec())),
             E::DuplicatePiece { first: 3, second: 7 }
         );
         assert_eq!(
             refusal(&|data| data.specials.push(4)),
-            E::Refused(TokenizerError::Special { index: 1 })
+            E::Refused(TokenizerError::Added { index: 1 })
         );
         assert_eq!(
             refusal(&|data| data.specials.push(7)),
-            E::Refused(TokenizerError::Special { index: 2 })
+            E::Refused(TokenizerError::Added { index: 2 })
         );
     }
 }

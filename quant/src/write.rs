@@ -197,7 +197,7 @@ fn measure(tensor: &TensorPlan, values: &[f32], bytes: &[u8], errors: &mut Error
             let stored = bytes.as_chunks().0.iter().map(|bits| f16::from_le_bytes(*bits).to_f32());
             values.iter().zip(stored).for_each(|(w, stored)| errors.add(*w, stored));
         }
-        Format::Q8 | Format::Q4 => {
+        _ => {
             let (cols, mut row) = (tensor.cols, vec![0.0; tensor.cols]);
             let matrix = tensor.format.packed().and_then(|format| {
                 PackedMatrix::new(format, tensor.layout, values.len() / cols, cols, bytes)

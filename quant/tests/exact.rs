@@ -184,7 +184,7 @@ fn threads_and_the_place_do_not_change_a_byte() {
                 assert!(a.bytes == b.bytes, "{:?}", a.role);
             }
             let total = total.into_inner().unwrap();
-            assert!(total.0 > 0 && total.0 <= total.1 && total.1 < one.len() as u64);
+            assert!(total.0 > 0 && total.0 == total.1 && total.1 < one.len() as u64);
         }
     }
 }

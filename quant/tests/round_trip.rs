@@ -124,6 +124,7 @@ fn relative_bound(format: Format) -> f32 {
         Format::Q8 => 0.5 / 127.0 + 1.0 / 1024.0,
         // The search may clip the largest weights to serve the others.
         Format::Q4 => 0.4,
+        Format::Q4K => unreachable!("not rounded to"),
     }
 }
 
@@ -162,6 +163,7 @@ fn the_report_says_what_a_reader_finds() {
                 Format::F16 => assert!(reported.relative_error() < 0.0005),
                 Format::Q8 => assert!(reported.relative_error() < 0.008),
                 Format::Q4 => assert!((0.02..0.12).contains(&reported.relative_error())),
+                Format::Q4K => unreachable!("not rounded to"),
             }
         }
     }

@@ -2,8 +2,11 @@
 
 use crate::harness::snips::normal_form;
 use demask::image::PromptFormat;
-use demask::text::{EncodeError, Specials, Tokenizer, Utf8Stream};
+use demask::text::{Added, EncodeError, Specials, Tokenizer, Utf8Stream};
 use demask_quant::PromptData;
+use demask_quant::tokenizer::TokenizerData;
+use std::borrow::Cow;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// What stands around a user's text; see [`PromptFormat`].
 pub type Prompt = PromptData;
@@ -11,11 +14,11 @@ pub type Prompt = PromptData;
 /// Special tokens around an utterance in models that answer with a JSON frame.
 const FRAME_TOKENS: (&str, &str) = ("<|user|>", "<|json|>");
 
-/// The prompt format that a vocabulary's special tokens imply: `<|user|>` and `<|json|>` mean an
-/// utterance in normal form, with a JSON frame as the answer. Any other vocabulary gets the bare
-/// text.
+/// The prompt format that a vocabulary implies: `<|user|>` and `<|json|>` among its special tokens
+/// mean an utterance in normal form, with a JSON frame as the answer. Any other vocabulary gets the
+/// bare text, between the tokens of its template.
 #[must_use]
-pub fn from_special_tokens(tokenizer: &Tokenizer<'_>) -> Prompt {
+pub fn from_tokenizer(data: &TokenizerData, tokenizer: &Tokenizer<'_>) -> Prompt {
     match (tokenizer.special(FRAME_TOKENS.0), tokenizer.special(FRAME_TOKENS.1)) {
         (Some(user), Some(json)) => Prompt {
             prefix: vec![user],
@@ -23,7 +26,9 @@ pub fn from_special_tokens(tokenizer: &Tokenizer<'_>) -> Prompt {
             leading_space: true,
             normal_form: true,
         },
-        _ => Prompt::default(),
+        _ => {
+            Prompt { prefix: data.prefix.clone(), suffix: data.suffix.clone(), ..Prompt::default() }
+        }
     }
 }
 
@@ -62,10 +67,7 @@ pub fn encode(
 /// # Errors
 /// [`EncodeError`] if the vocabulary lacks a byte of the text.
 pub fn plain_ids(tokenizer: &Tokenizer<'_>, text: &str) -> Result<Vec<u32>, EncodeError> {
-    let mut ids = room_for(text);
-    let n = tokenizer.encode(text, &mut ids)?;
-    ids.truncate(n);
-    Ok(ids)
+    ids(tokenizer, text, Added::Ordinary)
 }
 
 /// The ids of a text in which special tokens may be spelled out.
@@ -73,15 +75,37 @@ pub fn plain_ids(tokenizer: &Tokenizer<'_>, text: &str) -> Result<Vec<u32>, Enco
 /// # Errors
 /// [`EncodeError`] if the vocabulary lacks a byte of the text.
 pub fn ids_with_specials(tokenizer: &Tokenizer<'_>, text: &str) -> Result<Vec<u32>, EncodeError> {
-    let mut ids = room_for(text);
-    let n = tokenizer.encode_with_specials(text, &mut ids)?;
-    ids.truncate(n);
+    ids(tokenizer, text, Added::All)
+}
+
+fn ids(tokenizer: &Tokenizer<'_>, text: &str, which: Added) -> Result<Vec<u32>, EncodeError> {
+    let (mut ids, mut rest) = (Vec::new(), text);
+    while let Some((before, id, after)) = tokenizer.next_added(rest, which) {
+        append_words(tokenizer, before, &mut ids)?;
+        ids.push(id);
+        rest = after;
+    }
+    append_words(tokenizer, rest, &mut ids)?;
     Ok(ids)
 }
 
-/// Room for the merge loop: one entry per byte and a prefix space, twice for its cache of ranks.
-fn room_for(text: &str) -> Vec<u32> {
-    vec![0; 2 * (text.len() + 1)]
+/// Appends the ids of a text between added tokens, in the normalization form of its vocabulary.
+fn append_words(
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+    ids: &mut Vec<u32>,
+) -> Result<(), EncodeError> {
+    let text = match tokenizer.wants_nfc() && !is_nfc(text) {
+        true => Cow::Owned(text.nfc().collect()),
+        false => Cow::Borrowed(text),
+    };
+    let used = ids.len();
+    // The merge loop's work space: one entry per byte and a prefix space, twice for its cache of
+    // ranks.
+    ids.resize(used + 2 * (text.len() + 1), 0);
+    let count = tokenizer.encode_words(&text, &mut ids[used..])?;
+    ids.truncate(used + count);
+    Ok(())
 }
 
 /// The text of ids, with or without special tokens spelled out. Ids outside the vocabulary have no

@@ -2,7 +2,7 @@
 
 mod tokenizer_texts;
 
-use demask_quant::tokenizer::TokenizerData;
+use demask_quant::tokenizer::{PreTokenizer as Pre, TokenizerData};
 use demask_std::read::tokenizer_json::{TokenizerJsonError as E, parse, read};
 use serde_json::{Value, json};
 use tokenizer_texts::{Lcg, trained};
@@ -26,6 +26,16 @@ fn minimal() -> Value {
             "merges": ["Ġ a"]
         }
     })
+}
+
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A pre-tokenizer that cuts with a pattern of its own.
+fn split(pattern: &str, behavior: &str, add_prefix_space: bool) -> Value {
+    json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "use_regex": false},
+    ]})
 }
 
 fn parse_value(value: &Value) -> Result<TokenizerData, E> {
@@ -85,25 +95,30 @@ fn what_changes_no_token_is_taken() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let split = json!({"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Isolated", "invert": false},
-        {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
-    ]});
-    let template = json!({"type": "TemplateProcessing", "single": [
-        {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+    let twice = json!({"type": "TemplateProcessing", "single": [
+        {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
     ]});
     for (pointer, to, named) in [
         ("/version", json!("2.0"), "version"),
-        ("/normalizer", json!({"type": "NFC"}), "normalizer"),
+        ("/normalizer", json!({"type": "NFKC"}), "normalizer"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [
+            {"type": "NFC"}, {"type": "Lowercase"}]}),
+            "normalizer",
+        ),
         ("/pre_tokenizer", json!(null), "pre_tokenizer"),
         ("/pre_tokenizer", json!({"type": "Whitespace"}), "pre_tokenizer"),
-        ("/pre_tokenizer", split, "pre_tokenizer"),
+        ("/pre_tokenizer", split("x", "Isolated", false), "pre_tokenizer.pattern"),
+        ("/pre_tokenizer", split(QWEN2, "Removed", false), "pre_tokenizer"),
+        ("/pre_tokenizer", split(QWEN2, "Isolated", true), "pre_tokenizer.add_prefix_space"),
         ("/pre_tokenizer/use_regex", json!(false), "pre_tokenizer.use_regex"),
-        ("/post_processor", template.clone(), "post_processor"),
+        ("/post_processor", json!({"type": "BertProcessing"}), "post_processor"),
+        ("/post_processor", twice.clone(), "post_processor.single"),
         (
             "/post_processor",
-            json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}),
-            "post_processor",
+            json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, twice]}),
+            "post_processor.single",
         ),
         ("/decoder", json!({"type": "WordPiece"}), "decoder"),
         ("/decoder", json!(null), "decoder"),
@@ -114,8 +129,6 @@ fn what_is_not_supported_is_named() {
         ("/model/continuing_subword_prefix", json!("##"), "model.continuing_subword_prefix"),
         ("/model/end_of_word_suffix", json!("</w>"), "model.end_of_word_suffix"),
         ("/model/byte_fallback", json!(true), "model.byte_fallback"),
-        ("/model/ignore_merges", json!(true), "model.ignore_merges"),
-        ("/added_tokens/0/special", json!(false), "added_tokens[0].special"),
         ("/added_tokens/0/lstrip", json!(true), "added_tokens[0].lstrip"),
         ("/added_tokens/0/rstrip", json!(true), "added_tokens[0].rstrip"),
         ("/added_tokens/0/single_word", json!(true), "added_tokens[0].single_word"),
@@ -125,11 +138,68 @@ fn what_is_not_supported_is_named() {
             other => panic!("{pointer} = {to}: {other}"),
         }
     }
-    let error = parse_value(&changed("/normalizer", json!({"type": "NFC"}))).unwrap_err();
+    let error =
+        parse_value(&changed("/pre_tokenizer", split(r"\w+", "Isolated", false))).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"tokenizer.json has normalizer = {"type":"NFC"}, which is not supported; supported: null"#
+        r#"tokenizer.json has pre_tokenizer.pattern = "\\w+", which is not supported; "#.to_owned()
+            + "supported: those of GPT-2, Qwen 2, Llama 3 and LLaDA"
     );
+}
+
+#[test]
+fn patterns_are_known_in_each_spelling() {
+    for (pattern, expected) in [
+        (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pre::Gpt2),
+        (QWEN2, Pre::Qwen2),
+        (
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+            Pre::Qwen2,
+        ),
+        (&QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|"), Pre::Llama3),
+    ] {
+        let data =
+            parse_value(&changed("/pre_tokenizer", split(pattern, "Isolated", false))).unwrap();
+        assert_eq!((data.pre_tokenizer, data.add_prefix_space), (expected, false));
+    }
+}
+
+#[test]
+fn a_template_becomes_prefix_and_suffix() {
+    let template = |before: &str, after: &str| {
+        json!({"type": "TemplateProcessing", "single": [
+            {"SpecialToken": {"id": before, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": after, "type_id": 0}},
+        ], "special_tokens": {
+            "<s>": {"id": "<s>", "ids": [5], "tokens": ["<|mask|>"]},
+            "x": {"id": "x", "ids": [0, 1], "tokens": ["a", "b"]},
+            "far": {"id": "far", "ids": [6], "tokens": ["c"]},
+        }})
+    };
+    let parse_with = |processor: Value| parse_value(&changed("/post_processor", processor));
+    let data = parse_with(template("<s>", "x")).unwrap();
+    assert_eq!((data.prefix, data.suffix), (vec![5], vec![0, 1]));
+    let data = parse_with(json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel"}, template("<s>", "x"), template("x", "<s>")]}))
+    .unwrap();
+    assert_eq!((data.prefix, data.suffix), (vec![0, 1, 5], vec![0, 1, 5]));
+    for broken in [template("<s>", "unknown"), template("far", "x")] {
+        assert!(matches!(parse_with(broken), Err(E::Invalid { .. })));
+    }
+}
+
+#[test]
+fn flags_of_the_model_and_the_tokens_are_kept() {
+    let data = parse_value(&changed("/normalizer", json!({"type": "NFC"}))).unwrap();
+    assert!(data.nfc);
+    let nfc = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}]});
+    assert!(parse_value(&changed("/normalizer", nfc)).unwrap().nfc);
+    assert!(parse_value(&changed("/model/ignore_merges", json!(true))).unwrap().ignore_merges);
+    let data = parse_value(&changed("/added_tokens/0/special", json!(false))).unwrap();
+    assert_eq!((data.specials, data.ordinary), (vec![], vec![5]));
+    let mut value = changed("/normalizer", json!({"type": "NFC"}));
+    value["added_tokens"][0]["normalized"] = json!(true);
+    assert!(matches!(parse_value(&value), Err(E::Unsupported { .. })));
 }
 
 #[test]

@@ -10,8 +10,9 @@ fn fit(section: &mut Vec<u8>) {
     let count = |at: usize| {
         u64::from(u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
     };
-    let [pieces, merges, specials, bytes] = [12, 16, 20, 24].map(count);
-    let length = 4 * (8 + 256 + pieces + 1 + 4 * merges + specials) + bytes.next_multiple_of(4);
+    let [pieces, merges, added, bytes, whole] = [12, 16, 20, 24, 28].map(count);
+    let words = 8 + 256 + pieces + 1 + 4 * merges + added + whole;
+    let length = 4 * words + bytes.next_multiple_of(4);
     if length < 1 << 14 {
         section.resize(length as usize, 0);
     }

@@ -27,7 +27,7 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
-use crate::packed::Layout;
+use crate::packed::{Format, Layout};
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -46,6 +46,7 @@ pub struct ModelImage<'a> {
     table: &'a [u8],
     weights: &'a [u8],
     layout: Layout,
+    holds_q4k: bool,
 }
 
 impl<'a> ModelImage<'a> {
@@ -100,9 +101,10 @@ impl<'a> ModelImage<'a> {
         };
         let table = require(SectionKind::Tensors)?;
         let weights = require(SectionKind::Weights)?;
-        let layout = Layout::default();
-        let mut image = Self { bytes, header, config, tokenizer, prompt, table, weights, layout };
-        image.layout = image.check_tensors()?;
+        let (layout, holds_q4k) = (Layout::default(), false);
+        let mut image =
+            Self { bytes, header, config, tokenizer, prompt, table, weights, layout, holds_q4k };
+        (image.layout, image.holds_q4k) = image.check_tensors()?;
         Ok(image)
     }
 
@@ -133,9 +135,10 @@ impl<'a> ModelImage<'a> {
         Ok(())
     }
 
-    /// Checks the table of tensors and returns the layout of the packed ones.
-    fn check_tensors(&self) -> Result<Layout, ImageError> {
-        let (mut next, mut count, mut layout) = (0, 0, None);
+    /// Checks the table of tensors and returns the layout of the packed ones, and whether one of
+    /// them is Q4K.
+    fn check_tensors(&self) -> Result<(Layout, bool), ImageError> {
+        let (mut next, mut count, mut layout, mut holds_q4k) = (0, 0, None, false);
         for (index, role) in TensorRole::all(&self.config).enumerate() {
             let (table, config) = (self.table, &self.config);
             let tensor = tensor::parse_entry(table, index, role, config, self.weights, &mut next)?;
@@ -145,12 +148,13 @@ impl<'a> ModelImage<'a> {
                 let problem = "packed in another order than the tensors before it";
                 return Err(ImageError::Tensor { role, problem });
             }
+            holds_q4k |= tensor.format == Format::Q4K;
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {
             return Err(ImageError::SurplusTensors);
         }
-        Ok(layout.unwrap_or_default())
+        Ok((layout.unwrap_or_default(), holds_q4k))
     }
 
     /// Shape and constants of the model.
@@ -163,6 +167,12 @@ impl<'a> ModelImage<'a> {
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Whether a tensor is [`Q4K`](Format::Q4K), which not all kernels read.
+    #[must_use]
+    pub fn holds_q4k(&self) -> bool {
+        self.holds_q4k
     }
 
     /// Vocabulary, if the image has one.

@@ -2,7 +2,7 @@
 
 use super::bytes::{align_up, range, read_u32, read_u64};
 use super::{ALIGN, ImageError, ModelConfig, TensorRole};
-use crate::packed::{BLOCK_ROWS, Format, GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, Format, GROUP, Layout, PackedMatrix};
 
 /// Length of one entry of the TENSORS section in bytes.
 pub const TENSOR_ENTRY_BYTES: usize = 32;
@@ -56,11 +56,10 @@ impl<'a> Tensor<'a> {
 pub const fn stored_bytes(format: Format, rows: usize, cols: usize) -> u64 {
     let (rows, cols) = (rows as u64, cols as u64);
     let cells = rows.div_ceil(BLOCK_ROWS as u64) * cols.div_ceil(GROUP as u64);
-    match format {
-        Format::F32 => rows * cols * 4,
-        Format::F16 => rows * cols * 2,
-        Format::Q8 => cells * WeightFormat::Q8.cell_bytes() as u64,
-        Format::Q4 => cells * WeightFormat::Q4.cell_bytes() as u64,
+    match format.packed() {
+        Some(format) => cells * format.cell_bytes() as u64,
+        None if matches!(format, Format::F16) => rows * cols * 2,
+        None => rows * cols * 4,
     }
 }
 
@@ -120,6 +119,9 @@ pub(super) fn parse_entry<'a>(
     }
     if (rows as usize, cols as usize) != role.shape(config) {
         return Err(error("shape differs from the configuration"));
+    }
+    if format.packed().is_some_and(|f| !(cols as usize).is_multiple_of(f.column_unit())) {
+        return Err(error("q4k needs a multiple of 256 columns; store it as q4 or q8"));
     }
     let expected = stored_bytes(format, rows as usize, cols as usize);
     if length != expected || offset != *next {

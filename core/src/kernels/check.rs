@@ -7,7 +7,7 @@ mod attention;
 
 use super::{ActivationsMut, Kernels, scalar};
 use crate::math::{exp, max, silu, sum_by};
-use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, PackedMatrix, WeightFormat};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -48,19 +48,40 @@ pub fn all<K: Kernels>(kernels: K, effort: Effort) -> usize {
     let layouts: &[Layout] = if K::READS_ANY_LAYOUT { &Layout::ALL } else { &[K::LAYOUT] };
     let mut cases = row_operations(kernels, effort) + not_finite(kernels) + attention::all(kernels);
     for &layout in layouts {
-        for format in [WeightFormat::Q4, WeightFormat::Q8] {
-            for sizes in sizes(effort, &mut random) {
+        for format in formats::<K>() {
+            for sizes in sizes(format, effort, &mut random) {
                 one_product(kernels, format, layout, sizes, &mut random);
                 cases += 1;
             }
+        }
+        for format in WeightFormat::ALL {
             misfits(kernels, format, layout, &mut random);
         }
     }
     cases
 }
 
+/// What the kernels read.
+fn formats<K: Kernels>() -> impl Iterator<Item = WeightFormat> {
+    let formats = [WeightFormat::Q4, WeightFormat::Q8, WeightFormat::Q4K];
+    formats.into_iter().filter(|format| K::READS_Q4K || !format.is_affine())
+}
+
 /// Rows, outputs and inputs of products: all remainders, then sizes at random.
-fn sizes(effort: Effort, random: &mut Random) -> Vec<(usize, usize, usize)> {
+fn sizes(format: WeightFormat, effort: Effort, random: &mut Random) -> Vec<(usize, usize, usize)> {
+    let unit = format.column_unit();
+    if unit > 1 {
+        let small = (0..=70).map(|rows| (rows, 20, unit));
+        let narrow = (1..=50).map(|outputs| (3, outputs, unit));
+        let deep = (1..=6).map(|units| (1 + units % 4, 18, units * unit));
+        let mut sizes: Vec<_> = small.chain(narrow).chain(deep).collect();
+        if effort == Effort::Thorough {
+            let mut any = || (1 + random.below(300), 1 + random.below(300), unit);
+            sizes.extend((0..30).map(|_| any()));
+            sizes.extend([(70, 50, 3 * unit), (41, 33, 9 * unit), (1, 300, 19 * unit)]);
+        }
+        return sizes;
+    }
     let small = (0..=70).map(|rows| (rows, 20, 64));
     let narrow = (1..=50).map(|outputs| (3, outputs, 96));
     let deep = (1..=35).map(|groups| (1 + groups % 9, 18, groups * GROUP));
@@ -127,9 +148,9 @@ fn not_finite<K: Kernels>(kernels: K) -> usize {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
             let mut x = [0.5; COLS];
             x[at] = bad;
-            for format in [WeightFormat::Q4, WeightFormat::Q8] {
-                let mut words = vec![0; K::LAYOUT.activation_words(3, 3).expect("few")];
-                let into = ActivationsMut::new(format, K::LAYOUT, 3, 3, &mut words);
+            for format in formats::<K>() {
+                let mut words = vec![0; K::LAYOUT.activation_words(3, 8).expect("few")];
+                let into = ActivationsMut::new(format, K::LAYOUT, 3, 8, &mut words);
                 let result = kernels.quantize_row(&x, 1, &mut into.expect("length"));
                 assert_eq!(result, Err(scalar::NotFinite), "{}: {bad} at {at}", K::NAME);
             }
@@ -180,11 +201,14 @@ fn one_product<K: Kernels>(
 
 /// Slices that do not fit together may give anything but a crash.
 fn misfits<K: Kernels>(kernels: K, format: WeightFormat, layout: Layout, random: &mut Random) {
-    let weights = Weights::random(format, layout, 40, 96, random);
+    let cols = (3 * GROUP).next_multiple_of(format.column_unit());
+    let weights = Weights::random(format, layout, 40, cols, random);
     let matrix = weights.matrix();
     let mut out = vec![0.0; 5 * 40];
-    for (rows, groups) in [(0, 3), (5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (9, 3), (0, 0)] {
-        for other in [WeightFormat::Q4, WeightFormat::Q8] {
+    let fitting = matrix.groups();
+    let sizes = [(0, 3), (5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (9, 3), (0, 0), (5, 8), (9, 8)];
+    for (rows, groups) in sizes {
+        for other in WeightFormat::ALL {
             let mut words = vec![0; layout.activation_words(rows, groups).expect("few")];
             let mut activations =
                 ActivationsMut::new(other, layout, rows, groups, &mut words).expect("length");
@@ -198,9 +222,9 @@ fn misfits<K: Kernels>(kernels: K, format: WeightFormat, layout: Layout, random:
             }
         }
     }
-    let mut words = [0; 3 * 6 * 20];
-    let none = ActivationsMut::new(format, layout, 5, 3, &mut words).expect("length");
-    let empty = PackedMatrix::new(format, layout, 0, 96, &[]).expect("length");
+    let mut words = vec![0; layout.activation_words(5, fitting).expect("few")];
+    let none = ActivationsMut::new(format, layout, 5, fitting, &mut words).expect("length");
+    let empty = PackedMatrix::new(format, layout, 0, cols, &[]).expect("length");
     kernels.matmul(&empty, &none.view(), &mut []);
     assert!(ActivationsMut::new(format, layout, 500, 3, &mut [0; 7]).is_none());
 }
@@ -211,10 +235,8 @@ struct Weights {
     layout: Layout,
     outputs: usize,
     cols: usize,
-    /// `[outputs, groups * 32]`
-    values: Vec<i8>,
     /// `[outputs, groups]`
-    scales: Vec<f32>,
+    groups: Vec<Group>,
     packed: Vec<u8>,
 }
 
@@ -227,33 +249,31 @@ impl Weights {
         random: &mut Random,
     ) -> Self {
         let (groups, blocks) = (cols.div_ceil(GROUP), outputs.div_ceil(BLOCK_ROWS));
-        let mut values = vec![0i8; outputs * groups * GROUP];
-        let mut scales = vec![0.0; outputs * groups];
         let (weight_bytes, scale_bytes) = layout.block_bytes(format, groups);
         let mut packed = vec![0; blocks * (weight_bytes + scale_bytes)];
-        let (weights, packed_scales) = packed.split_at_mut(blocks * weight_bytes);
+        let (weights, scales) = packed.split_at_mut(blocks * weight_bytes);
+        let mut unpacked = Vec::new();
         let style = random.below(6);
         for output in 0..blocks * BLOCK_ROWS {
             let block = output / BLOCK_ROWS;
+            let mut scale = GroupScale::zero(format);
             for group in 0..groups {
-                let mut run = [0; GROUP];
-                let mut scale = half::f16::ZERO;
+                let mut values = [0; GROUP];
                 if output < outputs {
-                    for w in run.iter_mut().take(cols - group * GROUP) {
+                    for w in values.iter_mut().take(cols - group * GROUP) {
                         *w = random.weight(format, style);
                     }
-                    scale = random.half_scale();
-                    values[(output * groups + group) * GROUP..][..GROUP].copy_from_slice(&run);
-                    scales[output * groups + group] = scale.to_f32();
+                    scale = random.scale(scale, group);
+                    unpacked.push((values, scale));
                 }
                 let planes = (
                     &mut weights[block * weight_bytes..][..weight_bytes],
-                    &mut packed_scales[block * scale_bytes..][..scale_bytes],
+                    &mut scales[block * scale_bytes..][..scale_bytes],
                 );
-                layout.write(format, planes, (output % BLOCK_ROWS, group), &run, scale);
+                layout.write(format, planes, (output % BLOCK_ROWS, group), &(values, scale));
             }
         }
-        Self { format, layout, outputs, cols, values, scales, packed }
+        Self { format, layout, outputs, cols, groups: unpacked, packed }
     }
 
     fn matrix(&self) -> PackedMatrix<'_> {
@@ -264,13 +284,26 @@ impl Weights {
     /// The definition (docs/numerics.md), with nothing in common with any kernel.
     fn dot(&self, output: usize, x: &[([i8; GROUP], f32)]) -> f32 {
         let mut sum = 0.0f32;
-        for (group, (q, scale)) in x.iter().enumerate() {
-            let cell = output * x.len() + group;
-            let w = &self.values[cell * GROUP..][..GROUP];
-            let isum: i32 = w.iter().zip(q).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
-            let scale = self.scales[cell] * scale;
-            let term = scale * isum as f32;
-            sum += term;
+        for (group, (q, sa)) in x.iter().enumerate() {
+            let (w, scale) = self.groups[output * x.len() + group];
+            let pairs = || w.iter().zip(q).map(|(&w, &q)| (i32::from(w), i32::from(q)));
+            match scale {
+                GroupScale::Plain(sw) => {
+                    let isum: i32 = pairs().map(|(w, q)| w * q).sum();
+                    let scale = sw.to_f32() * sa;
+                    sum += scale * isum as f32;
+                }
+                GroupScale::Affine { d, d_min, scale, min } => {
+                    let isum: i32 = pairs().map(|(w, q)| (w + 8) * q).sum();
+                    let asum: i32 = pairs().map(|(_, q)| q).sum();
+                    let step = d.to_f32() * f32::from(scale);
+                    let minimum = d_min.to_f32() * f32::from(min);
+                    let scaled_sum = sa * asum as f32;
+                    let (scale, taken) = (step * sa, minimum * scaled_sum);
+                    let term = scale * isum as f32;
+                    sum += term - taken;
+                }
+            }
         }
         sum
     }
@@ -377,6 +410,21 @@ impl Random {
             _ => self.below(1 << 20) as f32 * 3e-5,
         };
         sign * magnitude
+    }
+
+    /// The scale of group `group`, behind one of the same kind.
+    fn scale(&mut self, before: GroupScale, group: usize) -> GroupScale {
+        match before {
+            GroupScale::Plain(_) => GroupScale::Plain(self.half_scale()),
+            GroupScale::Affine { d, d_min, .. } => {
+                let shared = group % 8 != 0;
+                let mut byte = || [0, 63, 255, self.below(64) as u8][self.below(4)];
+                let (scale, min) = (byte(), byte());
+                let (d, d_min) =
+                    if shared { (d, d_min) } else { (self.half_scale(), self.half_scale()) };
+                GroupScale::Affine { d, d_min, scale, min }
+            }
+        }
     }
 
     /// Any finite `f16`, with more than its share of zeros, subnormals and extremes.

@@ -43,6 +43,19 @@ pub trait Kernels: Copy + Send + Sync {
     /// Whether every other packing can be read as well.
     const READS_ANY_LAYOUT: bool = false;
 
+    /// Whether [`WeightFormat::Q4K`](crate::packed::WeightFormat::Q4K) can be read. Kernels of
+    /// microcontrollers leave it out, to be small.
+    const READS_Q4K: bool = true;
+
+    /// `matrix`, if these kernels can read it. What is done with it is compiled for the layout and
+    /// the formats that they read alone.
+    #[inline(always)]
+    #[must_use]
+    fn reads(matrix: PackedMatrix<'_>) -> Option<PackedMatrix<'_>> {
+        let matrix = if Self::READS_Q4K { matrix } else { matrix.plain()? };
+        if Self::READS_ANY_LAYOUT { Some(matrix) } else { matrix.in_layout(Self::LAYOUT) }
+    }
+
     /// Quantizes `x` (`[cols]`) as row `row` of `into`, group by group: `scale = amax / 127`,
     /// `q = round_ties_even(x * (127 / amax))`, zero and scale zero if `amax` is below
     /// [`ACTIVATION_FLOOR`](scalar::ACTIVATION_FLOOR). Columns beyond `x` are zero.
@@ -60,7 +73,8 @@ pub trait Kernels: Copy + Send + Sync {
 
     /// `out[t][n] = sum over groups of (scale_w * scale_a) * isum`, for every activation row `t` and
     /// every weight row `n`, by the numerics contract: exact integer sums inside a group, groups
-    /// ascending, each of the three float operations rounded on its own.
+    /// ascending, each of the three float operations rounded on its own. Where weights have a
+    /// minimum, a term is `(step_w * scale_a) * isum - minimum_w * (scale_a * asum)`.
     ///
     /// `activations` are those of the same kernels, all rows quantized, for the weights' format.
     /// `out` is `[activations.rows(), weights.rows()]`. Sizes or formats that do not fit together

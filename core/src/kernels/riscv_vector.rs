@@ -30,6 +30,7 @@ impl Rvv {
 impl Kernels for Rvv {
     const NAME: &'static str = "rvv";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

@@ -3,7 +3,7 @@
 use super::{Activations, ActivationsMut, Kernels};
 use crate::cache::KvHead;
 use crate::math::{exp, finite_max_abs, max, round_ties_even, silu, sqrt, sum_by};
-use crate::packed::{BLOCK_ROWS, Block, GROUP, Layout, PackedMatrix};
+use crate::packed::{BLOCK_ROWS, Block, Factors, GROUP, Layout, PackedMatrix};
 use crate::pieces::pieces;
 
 /// Runs everywhere, and reads every layout.
@@ -47,6 +47,7 @@ impl Kernels for Scalar {
             return;
         }
         let cells: &[Group] = activations.words().as_chunks().0;
+        let affine = weights.format().is_affine();
         for first in (0..activations.rows()).step_by(TILE) {
             let rows = TILE.min(activations.rows() - first);
             let cells = cells.get(first * groups..).unwrap_or_default();
@@ -55,7 +56,10 @@ impl Kernels for Scalar {
                 let mut sums = [[0.0f32; BLOCK_ROWS]; TILE];
                 for group in 0..groups {
                     let rows = cells.get(group..).unwrap_or_default().iter().step_by(groups);
-                    add_group(&block, group, rows.take(TILE), &mut sums);
+                    match affine {
+                        false => add_group::<false>(&block, group, rows.take(TILE), &mut sums),
+                        true => add_group::<true>(&block, group, rows.take(TILE), &mut sums),
+                    }
                 }
                 for (row, sums) in out.chunks_exact_mut(stride).zip(&sums).take(rows) {
                     let columns = row.get_mut(first_column..).unwrap_or_default();
@@ -68,23 +72,29 @@ impl Kernels for Scalar {
     }
 }
 
-/// Adds one group's contribution to the sums of up to [`TILE`] activation rows.
-fn add_group<'a>(
+/// Adds one group's contribution to the sums of up to [`TILE`] activation rows; `AFFINE` if the
+/// weights have a minimum.
+fn add_group<'a, const AFFINE: bool>(
     block: &Block<'_>,
     group: usize,
     rows: impl Iterator<Item = &'a Group>,
     sums: &mut [[f32; BLOCK_ROWS]; TILE],
 ) {
-    let mut weights = [([0; GROUP], 0.0); BLOCK_ROWS];
-    for (row, (values, scale)) in weights.iter_mut().enumerate() {
-        let Some((read, read_scale)) = block.read(row, group) else { return };
-        (*values, *scale) = (read, read_scale.to_f32());
+    let mut weights = [([0; GROUP], Factors::default()); BLOCK_ROWS];
+    for (row, (values, factors)) in weights.iter_mut().enumerate() {
+        let Some((read, scale)) = block.read(row, group) else { return };
+        (*values, *factors) = (read, scale.factors());
+        if AFFINE {
+            values.iter_mut().for_each(|value| *value += factors.zero);
+        }
     }
     for ([values @ .., scale], sums) in rows.zip(sums) {
         let values: &[i8] = bytemuck::cast_slice(values);
         let scale = f32::from_bits(*scale);
-        for ((weights, weight_scale), sum) in weights.iter().zip(sums) {
-            *sum += (weight_scale * scale) * dot_of(weights, values) as f32;
+        let scaled_sum = if AFFINE { scale * sum_of(values) as f32 } else { 0.0 };
+        for ((weights, factors), sum) in weights.iter().zip(sums) {
+            let term = (factors.step * scale) * dot_of(weights, values) as f32;
+            *sum += if AFFINE { term - factors.minimum * scaled_sum } else { term };
         }
     }
 }
@@ -102,6 +112,10 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
 #[inline(always)]
 fn dot_of(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+}
+
+fn sum_of(values: &[i8]) -> i32 {
+    values.iter().map(|&value| i32::from(value)).sum()
 }
 
 /// A NaN or an infinity met where a number was needed.

@@ -30,6 +30,7 @@ impl Simd128 {
 impl Kernels for Simd128 {
     const NAME: &'static str = "simd128";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

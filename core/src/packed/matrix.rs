@@ -1,6 +1,7 @@
 //! The borrowed view that kernels take.
 
-use super::{BLOCK_ROWS, GROUP, Layout, SCALE_BYTES, WeightFormat};
+use super::group::{HALVES_BYTES, SUPER_BYTES, UNIT_BYTES};
+use super::{BLOCK_ROWS, GROUP, Group, Layout, WeightFormat, Width};
 use crate::pieces::pieces;
 
 /// A packed weight matrix `[rows, cols]` in borrowed memory.
@@ -15,7 +16,8 @@ pub struct PackedMatrix<'a> {
 }
 
 impl<'a> PackedMatrix<'a> {
-    /// Views `bytes` as a packed matrix; `None` if the length is not that of its shape.
+    /// Views `bytes` as a packed matrix; `None` if the length is not that of its shape, or the
+    /// number of columns no multiple of the format's [unit](WeightFormat::column_unit).
     #[must_use]
     pub fn new(
         format: WeightFormat,
@@ -25,10 +27,12 @@ impl<'a> PackedMatrix<'a> {
         bytes: &'a [u8],
     ) -> Option<Self> {
         let cells = rows.div_ceil(BLOCK_ROWS).checked_mul(cols.div_ceil(GROUP))?;
-        if bytes.len() != cells.checked_mul(format.cell_bytes())? {
+        let fits = bytes.len() == cells.checked_mul(format.cell_bytes())?;
+        if !fits || !cols.is_multiple_of(format.column_unit()) {
             return None;
         }
-        let scales = if layout.keeps_scales_apart() { cells * SCALE_BYTES } else { 0 };
+        let apart = layout.keeps_scales_apart(format);
+        let scales = if apart { cells * format.scale_bytes() } else { 0 };
         let (weights, scales) = bytes.split_at_checked(bytes.len() - scales)?;
         Some(Self { format, layout, rows, cols, weights, scales })
     }
@@ -78,6 +82,13 @@ impl<'a> PackedMatrix<'a> {
         (self.layout == layout).then_some(Self { layout, ..self })
     }
 
+    /// The same matrix unless its scales are affine. What follows is compiled without them.
+    #[inline(always)]
+    #[must_use]
+    pub fn plain(self) -> Option<Self> {
+        (!self.format.is_affine()).then_some(self)
+    }
+
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
@@ -96,7 +107,7 @@ impl<'a> PackedMatrix<'a> {
         let (weights, scales) = layout.block_bytes(format, groups);
         let mut scales = pieces(self.scales, scales);
         pieces(self.weights, weights).take(self.rows.div_ceil(BLOCK_ROWS)).map(move |weights| {
-            let scales = match layout.keeps_scales_apart() {
+            let scales = match layout.keeps_scales_apart(format) {
                 true => scales.next().unwrap_or_default(),
                 false => &[],
             };
@@ -114,9 +125,9 @@ impl<'a> PackedMatrix<'a> {
             let place = (row % BLOCK_ROWS, group);
             let run = self.layout.read(self.format, planes, self.groups(), place);
             let Some((weights, scale)) = run else { return false };
-            let scale = scale.to_f32();
+            let scale = scale.factors();
             for (x, w) in out.iter_mut().zip(weights) {
-                *x = scale * f32::from(w);
+                *x = scale.step * f32::from(w + scale.zero) - scale.minimum;
             }
         }
         row < self.rows
@@ -154,9 +165,9 @@ impl<'a> PackedMatrix<'a> {
             (weights, scales) = (more_weights, more_scales);
             for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..block.groups).map(move |g| (r, g)))
             {
-                if let Some((values, scale)) = block.read(row, group) {
+                if let Some(weights) = block.read(row, group) {
                     let planes = (&mut *to_weights, &mut *to_scales);
-                    layout.write(self.format, planes, (row, group), &values, scale);
+                    layout.write(self.format, planes, (row, group), &weights);
                 }
             }
         }
@@ -168,11 +179,19 @@ impl<'a> PackedMatrix<'a> {
     /// Reads the whole matrix: part of checking an image, not of using it.
     #[must_use]
     pub fn values_are_valid(&self) -> bool {
-        if self.layout == Layout::Rows16 {
-            let scales = self.scales.as_chunks::<2>().0;
-            let finite = scales.iter().all(|s| half::f16::from_le_bytes(*s).is_finite());
+        if self.layout.keeps_scales_apart(self.format) {
+            let (unit, halves) = match self.format.is_affine() {
+                true => (SUPER_BYTES, UNIT_BYTES),
+                false => (HALVES_BYTES, HALVES_BYTES),
+            };
+            let mut units = self.scales.chunks_exact(unit);
+            let finite = units.all(|unit| {
+                let halves = unit.get(..halves).unwrap_or_default().as_chunks::<2>().0;
+                halves.iter().all(|half| half::f16::from_le_bytes(*half).is_finite())
+            });
             // Every nibble is a valid 4-bit weight; of the bytes only -128 is no 8-bit one.
-            return finite && (self.format == WeightFormat::Q4 || !self.weights.contains(&0x80));
+            return finite
+                && (self.format.width() == Width::Nibble || !self.weights.contains(&0x80));
         }
         self.blocks().all(|block| block.values_are_valid())
     }
@@ -193,7 +212,7 @@ impl Block<'_> {
     /// block.
     #[inline]
     #[must_use]
-    pub fn read(&self, row: usize, group: usize) -> Option<([i8; GROUP], half::f16)> {
+    pub fn read(&self, row: usize, group: usize) -> Option<Group> {
         self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
     }
 

@@ -1,4 +1,4 @@
-//! Weights as the kernels read them: rows interleaved, groups of 32 inputs, `f16` scales.
+//! Weights as the kernels read them: rows interleaved, groups of 32 inputs that share a scale.
 //!
 //! A matrix `[rows, cols]` is cut into *blocks* of [`BLOCK_ROWS`] rows and *groups* of [`GROUP`]
 //! columns. How the weights of a block are ordered is its [`Layout`], one per family of processors.
@@ -11,7 +11,7 @@ mod group;
 mod layout;
 mod matrix;
 
-pub use group::{Group, GroupScale};
+pub use group::{Factors, Group, GroupScale};
 pub use layout::Layout;
 pub use matrix::{Block, PackedMatrix};
 
@@ -19,9 +19,6 @@ pub use matrix::{Block, PackedMatrix};
 pub const GROUP: usize = 32;
 /// Rows (outputs) of a block: what every layout interleaves divides it.
 pub const BLOCK_ROWS: usize = 16;
-/// Bytes of the scales of a block and group.
-const SCALE_BYTES: usize = BLOCK_ROWS * 2;
-
 /// Storage format of a tensor in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -33,9 +30,14 @@ pub enum Format {
     Q8,
     /// 4-bit weights, 4.5 bits each with their scale.
     Q4,
+    /// 4-bit weights with a minimum, 4.625 bits each with their scales: ggml's Q4_K, exactly.
+    Q4K,
 }
 
 impl Format {
+    /// All formats, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q8, Self::Q4, Self::Q4K];
+
     /// Number that stands for the format in a tensor entry.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -44,13 +46,14 @@ impl Format {
             Self::F16 => 2,
             Self::Q8 => 3,
             Self::Q4 => 4,
+            Self::Q4K => 5,
         }
     }
 
     /// Inverse of [`Format::code`].
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Q8, Self::Q4].into_iter().find(|f| f.code() == code)
+        Self::ALL.into_iter().find(|f| f.code() == code)
     }
 
     /// The format of the integers, or `None` for an unquantized tensor.
@@ -60,6 +63,7 @@ impl Format {
             Self::F32 | Self::F16 => None,
             Self::Q8 => Some(WeightFormat::Q8),
             Self::Q4 => Some(WeightFormat::Q4),
+            Self::Q4K => Some(WeightFormat::Q4K),
         }
     }
 
@@ -69,6 +73,7 @@ impl Format {
         match weights {
             WeightFormat::Q8 => Self::Q8,
             WeightFormat::Q4 => Self::Q4,
+            WeightFormat::Q4K => Self::Q4K,
         }
     }
 
@@ -80,6 +85,7 @@ impl Format {
             Self::F16 => "f16",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
+            Self::Q4K => "q4k",
         }
     }
 }
@@ -87,34 +93,80 @@ impl Format {
 /// The formats that the integer kernels read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightFormat {
-    /// `i8` in -127..=127.
+    /// `i8` in -127..=127, an `f16` scale per row and group.
     Q8,
-    /// -8..=7, two to a byte.
+    /// -8..=7, two to a byte, an `f16` scale per row and group.
     Q4,
+    /// -8..=7, two to a byte, with [affine](GroupScale::Affine) scales. Columns come in 256.
+    Q4K,
+}
+
+/// How the integers of a format are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// One to a byte.
+    Byte,
+    /// Two to a byte.
+    Nibble,
 }
 
 impl WeightFormat {
+    /// All formats.
+    pub const ALL: [Self; 3] = [Self::Q8, Self::Q4, Self::Q4K];
+
+    /// How the integers are stored.
+    #[inline(always)]
+    #[must_use]
+    pub const fn width(self) -> Width {
+        match self {
+            Self::Q8 => Width::Byte,
+            Self::Q4 | Self::Q4K => Width::Nibble,
+        }
+    }
+
+    /// Whether the scales are [affine](GroupScale::Affine).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_affine(self) -> bool {
+        matches!(self, Self::Q4K)
+    }
+
+    /// The number of columns of a matrix is a multiple of this.
+    #[must_use]
+    pub const fn column_unit(self) -> usize {
+        if self.is_affine() { group::SUPER_GROUPS * GROUP } else { 1 }
+    }
+
     /// Bytes of integers of a block and group.
     #[must_use]
     pub const fn weight_bytes(self) -> usize {
-        match self {
-            Self::Q8 => BLOCK_ROWS * GROUP,
-            Self::Q4 => BLOCK_ROWS * GROUP / 2,
+        match self.width() {
+            Width::Byte => BLOCK_ROWS * GROUP,
+            Width::Nibble => BLOCK_ROWS * GROUP / 2,
+        }
+    }
+
+    /// Bytes of scales of a block and group: of an affine format, the eighth part of eight groups.
+    #[must_use]
+    pub const fn scale_bytes(self) -> usize {
+        match self.is_affine() {
+            true => group::SUPER_BYTES / group::SUPER_GROUPS,
+            false => group::HALVES_BYTES,
         }
     }
 
     /// Bytes of integers and scales of a block and group.
     #[must_use]
     pub const fn cell_bytes(self) -> usize {
-        self.weight_bytes() + SCALE_BYTES
+        self.weight_bytes() + self.scale_bytes()
     }
 
-    /// Smallest and largest weight.
+    /// Smallest and largest integer.
     #[must_use]
     pub const fn range(self) -> (i8, i8) {
-        match self {
-            Self::Q8 => (-127, 127),
-            Self::Q4 => (-8, 7),
+        match self.width() {
+            Width::Byte => (-127, 127),
+            Width::Nibble => (-8, 7),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use core::cell::Cell;
 
-use super::{EncodeError, Gpt2Words, Tokenizer, Word};
+use super::{Added, EncodeError, Tokenizer, Words};
 
 /// In the ranks: this pair has no merge. Real ranks are below the number of merges.
 const NO_RANK: u32 = u32::MAX;
@@ -26,7 +26,7 @@ impl Tokenizer<'_> {
     ///
     /// [`EncodeError`]; what `out` holds is then not specified.
     pub fn encode(&self, text: &str, out: &mut [u32]) -> Result<usize, EncodeError> {
-        self.encode_plain(text, Cell::from_mut(out).as_slice_of_cells(), 0)
+        self.encode_added(text, Added::Ordinary, out)
     }
 
     /// Like [`encode`](Self::encode), but the content of a special token in the text becomes that
@@ -37,61 +37,90 @@ impl Tokenizer<'_> {
     ///
     /// [`EncodeError`]; what `out` holds is then not specified.
     pub fn encode_with_specials(&self, text: &str, out: &mut [u32]) -> Result<usize, EncodeError> {
+        self.encode_added(text, Added::All, out)
+    }
+
+    /// Like [`encode`](Self::encode) for a text between two added tokens: none is looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`]; what `out` holds is then not specified.
+    pub fn encode_words(&self, text: &str, out: &mut [u32]) -> Result<usize, EncodeError> {
+        self.append_words(text, Cell::from_mut(out).as_slice_of_cells(), 0)
+    }
+
+    /// Merges the bytes of one word, whether or not it is to be taken whole; for writers, which
+    /// list those words that merging does not give. `out` as for [`encode`](Self::encode).
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`]; what `out` holds is then not specified.
+    pub fn merge_bytes<'o>(
+        &self,
+        word: &[u8],
+        out: &'o mut [u32],
+    ) -> Result<&'o [u32], EncodeError> {
+        let cells = Cell::from_mut(&mut *out).as_slice_of_cells();
+        let count = self.append_merged(word.iter().copied(), word.len(), cells, 0)?;
+        Ok(out.get(..count).unwrap_or_default())
+    }
+
+    fn encode_added(
+        &self,
+        text: &str,
+        which: Added,
+        out: &mut [u32],
+    ) -> Result<usize, EncodeError> {
         let out = Cell::from_mut(out).as_slice_of_cells();
         let mut used = 0;
         let mut rest = text;
-        while let Some((before, id, after)) = self.next_special(rest) {
-            used = self.encode_plain(before, out, used)?;
-            out.get(used).ok_or(full(used + 1, out))?.set(id);
-            used += 1;
+        while let Some((before, id, after)) = self.next_added(rest, which) {
+            used = self.append_words(before, out, used)?;
+            used = append(id, out, used)?;
             rest = after;
         }
-        self.encode_plain(rest, out, used)
+        self.append_words(rest, out, used)
     }
 
     /// Appends the tokens of `text` to the `used` first entries of `out`.
-    fn encode_plain(
+    fn append_words(
         &self,
         text: &str,
         out: &[Cell<u32>],
         mut used: usize,
     ) -> Result<usize, EncodeError> {
-        for word in Gpt2Words::new(text, self.add_prefix_space) {
-            let needed = used.saturating_add(word.byte_len());
-            let room = out.get(used..).ok_or(full(needed, out))?;
-            let (ids, spare) = room.split_at_checked(word.byte_len()).ok_or(full(needed, out))?;
-            self.spell(word, ids)?;
-            used += Pairs { tokenizer: self, ids, ranks: spare }.merge_all();
+        for word in Words::new(text, self.pre_tokenizer, self.add_prefix_space()) {
+            used = match self.whole_word(word) {
+                Some(id) => append(id, out, used)?,
+                None => self.append_merged(word.bytes(), word.byte_len(), out, used)?,
+            };
         }
         Ok(used)
     }
 
-    /// One token per byte.
-    fn spell(&self, word: Word<'_>, ids: &[Cell<u32>]) -> Result<(), EncodeError> {
-        for (slot, byte) in ids.iter().zip(word.bytes()) {
+    /// Appends what merging makes of the bytes of a word.
+    fn append_merged(
+        &self,
+        word: impl Iterator<Item = u8>,
+        length: usize,
+        out: &[Cell<u32>],
+        used: usize,
+    ) -> Result<usize, EncodeError> {
+        let needed = used.saturating_add(length);
+        let room = out.get(used..).ok_or(full(needed, out))?;
+        let (ids, ranks) = room.split_at_checked(length).ok_or(full(needed, out))?;
+        for (slot, byte) in ids.iter().zip(word) {
             slot.set(self.byte_token(byte).ok_or(EncodeError::NoByteToken { byte })?);
         }
-        Ok(())
+        Ok(used + Pairs { tokenizer: self, ids, ranks }.merge_all())
     }
+}
 
-    /// The first special in a text, with the text before and after it.
-    fn next_special<'t>(&self, text: &'t str) -> Option<(&'t str, u32, &'t str)> {
-        let (at, id, length) = text.bytes().enumerate().find_map(|(at, byte)| {
-            let found = self.starts_special(byte).then(|| text.as_bytes().get(at..))??;
-            self.longest_special(found).map(|(id, length)| (at, id, length))
-        })?;
-        // Specials are UTF-8, so one that matches starts and ends between characters.
-        let (before, found) = text.split_at_checked(at)?;
-        let (_, after) = found.split_at_checked(length)?;
-        Some((before, id, after))
-    }
-
-    fn longest_special(&self, text: &[u8]) -> Option<(u32, usize)> {
-        let matching = self.specials().filter(|(_, content)| text.starts_with(content));
-        let lengths = matching.map(|(id, content)| (id, content.len()));
-        // Of equal contents the lowest id wins.
-        lengths.reduce(|best, next| if next.1 > best.1 { next } else { best })
-    }
+/// Appends a token to the `used` first entries of `out`.
+fn append(id: u32, out: &[Cell<u32>], used: usize) -> Result<usize, EncodeError> {
+    let needed = used.saturating_add(1);
+    out.get(used).ok_or(full(needed, out))?.set(id);
+    Ok(needed)
 }
 
 fn full(needed: usize, out: &[Cell<u32>]) -> EncodeError {

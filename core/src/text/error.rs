@@ -20,8 +20,8 @@ pub enum TokenizerError {
     PreTokenizer(u32),
     /// Flag bits are set that this version does not know.
     Flags(u32),
-    /// The reserved header word is not zero.
-    Reserved(u32),
+    /// The pre-tokenizer, whole words or ordinary added tokens need the cargo feature `families`.
+    Families,
     /// The piece of this id (or the end of the last one) does not lie where the format says.
     Piece {
         /// Index into the piece offsets.
@@ -42,9 +42,14 @@ pub enum TokenizerError {
         /// Index into the merges.
         index: usize,
     },
-    /// A special is out of order, unknown, empty or not UTF-8.
-    Special {
-        /// Index into the specials.
+    /// An added token is out of order, unknown, empty or not UTF-8.
+    Added {
+        /// Index into the added tokens.
+        index: usize,
+    },
+    /// A whole word is not in the vocabulary, empty or out of order.
+    WholeWord {
+        /// Index into the whole words.
         index: usize,
     },
     /// The bytes after the last piece are not zero.
@@ -62,13 +67,13 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer kind {kind} is not supported; 1 (byte-level BPE) is")
             }
             Self::PreTokenizer(id) => {
-                write!(f, "pre-tokenizer {id} is not supported; 1 (GPT-2) is")
+                write!(f, "pre-tokenizer {id} is not known; use a newer demask")
             }
             Self::Flags(flags) => {
                 write!(f, "tokenizer flags {flags:#x} are not known; use a newer demask")
             }
-            Self::Reserved(word) => {
-                write!(f, "reserved tokenizer word is {word:#x}, not zero; use a newer demask")
+            Self::Families => {
+                write!(f, "this tokenizer needs the cargo feature `families`; build demask with it")
             }
             Self::Piece { id } => write!(f, "piece {id} of the tokenizer lies outside its bytes"),
             Self::ByteToken { byte } => {
@@ -81,10 +86,13 @@ impl fmt::Display for TokenizerError {
             Self::MergeOrder { index } => {
                 write!(f, "merge {index} of the tokenizer is out of order or doubled")
             }
-            Self::Special { index } => write!(
+            Self::Added { index } => write!(
                 f,
-                "special token {index} is out of order, not in the vocabulary, empty or not UTF-8"
+                "added token {index} is out of order, not in the vocabulary, empty or not UTF-8"
             ),
+            Self::WholeWord { index } => {
+                write!(f, "whole word {index} is out of order, not in the vocabulary or empty")
+            }
             Self::Padding => write!(f, "the tokenizer section ends in bytes that are not zero"),
         }
     }

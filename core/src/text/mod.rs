@@ -3,7 +3,7 @@
 //! | file             | what it does                                                        |
 //! |------------------|---------------------------------------------------------------------|
 //! | `vocab`          | [`Tokenizer`]: checks the section once; pieces, specials, decoding  |
-//! | `pretokenize`    | [`Gpt2Words`]: cuts a text into words, as GPT-2's pattern does      |
+//! | `pretokenize`    | [`Words`]: cuts a text into words, by the pattern of its family     |
 //! | [`unicode`]      | letters, numbers and white space, from our own pinned tables        |
 //! | `bpe`            | [`Tokenizer::encode`]: merges the bytes of a word into tokens       |
 //! | `utf8`           | [`Utf8Stream`]: token bytes to text, across token boundaries        |
@@ -22,12 +22,17 @@
 //! | byte tokens     | 256              | id of the token of each single byte, or [`NO_TOKEN`] |
 //! | piece offsets   | vocabulary + 1   | piece `i` is `blob[offset[i]..offset[i + 1]]`       |
 //! | merges          | 4 per merge      | left id, right id, rank, id of the merged piece     |
-//! | specials        | 1 per special    | ids, ascending                                      |
+//! | added tokens    | 1 per token      | ids, ascending; bit 31 ([`ORDINARY`]): not special  |
+//! | whole words     | 1 per word       | ids, ascending by their pieces                      |
 //! | blob            | piece bytes      | the pieces, zero-padded to a multiple of 4 bytes    |
 //!
-//! The header words are: kind ([`KIND_BYTE_BPE`]), pre-tokenizer ([`PRE_TOKENIZER_GPT2`]), flags
-//! ([`FLAG_ADD_PREFIX_SPACE`], other bits zero), size of the vocabulary, number of merges, number
-//! of specials, bytes in the blob before padding, and a reserved zero.
+//! The header words are: kind ([`KIND_BYTE_BPE`]), pre-tokenizer ([`PreTokenizer::id`]), flags
+//! ([`FLAG_ADD_PREFIX_SPACE`], [`FLAG_NFC`], other bits zero), size of the vocabulary, number of
+//! merges, number of added tokens, bytes in the blob before padding, number of whole words.
+//!
+//! Added tokens are found in a text before it is cut into words: special ones only where they are
+//! asked for, ordinary ones in every text. A whole word becomes its token without merging; listed
+//! are those that merging would turn into something else (a tokenizer with `ignore_merges`).
 //!
 //! Rules that a reader may rely on, all checked by [`Tokenizer::parse`]:
 //!
@@ -37,7 +42,8 @@
 //!   are already undone. The piece of a byte token is that byte.
 //! - Merges ascend strictly by (left, right). Ranks are below the number of merges; the lowest
 //!   rank merges first. The merged piece is the left piece followed by the right one.
-//! - Specials ascend strictly; their pieces are UTF-8 and not empty.
+//! - Added tokens ascend strictly by id; their pieces are UTF-8 and not empty.
+//! - The pieces of whole words ascend strictly, byte by byte, and are not empty.
 //!
 //! A writer gives every merge a rank of its own.
 
@@ -50,8 +56,8 @@ mod utf8;
 mod vocab;
 
 pub use error::{DecodeError, EncodeError, TokenizerError};
-pub use pretokenize::{Gpt2Words, Word};
+pub use pretokenize::{PreTokenizer, Word, Words};
 pub use utf8::Utf8Stream;
 pub use vocab::{
-    FLAG_ADD_PREFIX_SPACE, KIND_BYTE_BPE, NO_TOKEN, PRE_TOKENIZER_GPT2, Specials, Tokenizer,
+    Added, FLAG_ADD_PREFIX_SPACE, FLAG_NFC, KIND_BYTE_BPE, NO_TOKEN, ORDINARY, Specials, Tokenizer,
 };

@@ -2,16 +2,18 @@
 //!
 //! The byte layout stands in the documentation of [`text`](super).
 
-use super::{DecodeError, TokenizerError, Utf8Stream};
+use super::{DecodeError, PreTokenizer, TokenizerError, Utf8Stream, Word};
 
 /// Header value for byte-level BPE, the only kind so far.
 pub const KIND_BYTE_BPE: u32 = 1;
-/// Header value for GPT-2's pre-tokenizer, the only one so far.
-pub const PRE_TOKENIZER_GPT2: u32 = 1;
 /// Header flag: a text that does not start with a space is read as if it did.
 pub const FLAG_ADD_PREFIX_SPACE: u32 = 1;
+/// Header flag: the model was trained on text in Unicode's normalization form C.
+pub const FLAG_NFC: u32 = 2;
 /// In the byte tokens: the vocabulary has no token for this byte.
 pub const NO_TOKEN: u32 = u32::MAX;
+/// Bit in the added tokens: the token is ordinary text, not special.
+pub const ORDINARY: u32 = 1 << 31;
 
 /// A little-endian `u32` where it lies, with no alignment.
 type Le32 = [u8; 4];
@@ -24,6 +26,15 @@ pub enum Specials {
     Skip,
     /// Writes their content.
     Render,
+}
+
+/// Which added tokens are looked for in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// Those that are ordinary text, such as `<think>` in some vocabularies.
+    Ordinary,
+    /// Special ones as well.
+    All,
 }
 
 /// A tokenizer, borrowed from its section.
@@ -48,11 +59,15 @@ pub struct Tokenizer<'a> {
     offsets: &'a [Le32],
     /// left, right, rank, id; ascending by (left, right)
     merges: &'a [[Le32; 4]],
-    specials: &'a [Le32],
+    /// ascending by id, which is all but the top bit
+    added: &'a [Le32],
+    /// ascending by piece
+    whole_words: &'a [Le32],
     blob: &'a [u8],
-    pub(super) add_prefix_space: bool,
-    /// One bit for each byte that a special starts with.
-    special_starts: [u32; 8],
+    pub(super) pre_tokenizer: PreTokenizer,
+    flags: u32,
+    /// One bit for each byte that an added token starts with.
+    added_starts: [u32; 8],
 }
 
 impl<'a> Tokenizer<'a> {
@@ -65,13 +80,17 @@ impl<'a> Tokenizer<'a> {
         let found = section.len();
         let (words, _) = section.as_chunks::<4>();
         let header = words.first_chunk().ok_or(TokenizerError::Length { expected: 32, found })?;
-        let [kind, pre_tokenizer, flags, pieces, merges, specials, bytes, reserved] =
+        let [kind, pre_tokenizer, flags, pieces, merges, added, bytes, whole_words] =
             header.map(u32::from_le_bytes);
-        check_header(kind, pre_tokenizer, flags, reserved)?;
+        let pre_tokenizer = check_header(kind, pre_tokenizer, flags)?;
+        if whole_words > 0 && !FAMILIES {
+            return Err(TokenizerError::Families);
+        }
 
         // In u64 the sum cannot overflow: every count is below 2^32.
-        let [piece_count, merge_count, special_count] = [pieces, merges, specials].map(u64::from);
-        let table_words = 8 + 256 + (piece_count + 1) + 4 * merge_count + special_count;
+        let [piece_count, merge_count, added_count, whole_count] =
+            [pieces, merges, added, whole_words].map(u64::from);
+        let table_words = 8 + 256 + (piece_count + 1) + 4 * merge_count + added_count + whole_count;
         let expected = 4 * table_words + u64::from(bytes).next_multiple_of(4);
         if expected != found as u64 {
             return Err(TokenizerError::Length { expected, found });
@@ -90,22 +109,26 @@ impl<'a> Tokenizer<'a> {
         let byte_tokens = take(&mut rest, 256)?;
         let offsets = take(&mut rest, piece_count + 1)?;
         let (merges, _) = take(&mut rest, 4 * merge_count)?.as_chunks::<4>();
-        let specials = take(&mut rest, special_count)?;
+        let added = take(&mut rest, added_count)?;
+        let whole_words = take(&mut rest, whole_count)?;
         let (blob, padding) = rest.as_flattened().split_at_checked(bytes as usize).ok_or(cut)?;
 
         let mut tokenizer = Self {
             byte_tokens,
             offsets,
             merges,
-            specials,
+            added,
+            whole_words,
             blob,
-            add_prefix_space: flags & FLAG_ADD_PREFIX_SPACE != 0,
-            special_starts: [0; 8],
+            pre_tokenizer,
+            flags,
+            added_starts: [0; 8],
         };
         tokenizer.check_pieces()?;
         tokenizer.check_byte_tokens()?;
         tokenizer.check_merges()?;
-        tokenizer.check_specials()?;
+        tokenizer.check_added()?;
+        tokenizer.check_whole_words()?;
         if padding.iter().any(|&byte| byte != 0) {
             return Err(TokenizerError::Padding);
         }
@@ -128,10 +151,28 @@ impl<'a> Tokenizer<'a> {
         self.blob.get(start as usize..end as usize)
     }
 
+    /// How texts are cut into words.
+    #[must_use]
+    pub fn pre_tokenizer(&self) -> PreTokenizer {
+        self.pre_tokenizer
+    }
+
+    /// Whether a text should be brought into Unicode's normalization form C before it is encoded,
+    /// each part between added tokens for itself. A host does that; a device that cannot takes text
+    /// as it comes, which differs only for characters that can be written in more than one way.
+    #[must_use]
+    pub fn wants_nfc(&self) -> bool {
+        self.flags & FLAG_NFC != 0
+    }
+
+    pub(super) fn add_prefix_space(&self) -> bool {
+        self.flags & FLAG_ADD_PREFIX_SPACE != 0
+    }
+
     /// Whether a token is special: never produced by [`encode`](Self::encode) from its content.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        self.specials.binary_search_by(|entry| u32::from_le_bytes(*entry).cmp(&id)).is_ok()
+        self.added.binary_search_by(|entry| u32::from_le_bytes(*entry).cmp(&id)).is_ok()
     }
 
     /// The special token with this content, such as `<|user|>`.
@@ -142,8 +183,39 @@ impl<'a> Tokenizer<'a> {
 
     /// The special tokens, by ascending id, with their content.
     pub fn specials(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
-        let ids = self.specials.iter().map(|entry| u32::from_le_bytes(*entry));
-        ids.filter_map(|id| Some((id, self.piece(id)?)))
+        self.added().filter(|(entry, _)| entry & ORDINARY == 0)
+    }
+
+    /// The entries of the added tokens, with their content.
+    fn added(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let entries = self.added.iter().map(|entry| u32::from_le_bytes(*entry));
+        entries.filter_map(|entry| Some((entry, self.piece(entry & !ORDINARY)?)))
+    }
+
+    /// The first added token in a text, with the text before and after it: the leftmost, and the
+    /// longest where several start.
+    #[must_use]
+    pub fn next_added<'t>(&self, text: &'t str, which: Added) -> Option<(&'t str, u32, &'t str)> {
+        if which == Added::Ordinary && !FAMILIES {
+            return None;
+        }
+        let (at, id, length) = text.bytes().enumerate().find_map(|(at, byte)| {
+            let found = self.starts_added(byte).then(|| text.as_bytes().get(at..))??;
+            self.longest_added(found, which).map(|(id, length)| (at, id, length))
+        })?;
+        // Added tokens are UTF-8, so one that matches starts and ends between characters.
+        let (before, found) = text.split_at_checked(at)?;
+        let (_, after) = found.split_at_checked(length)?;
+        Some((before, id, after))
+    }
+
+    fn longest_added(&self, text: &[u8], which: Added) -> Option<(u32, usize)> {
+        let wanted = |entry: u32| which == Added::All || entry & ORDINARY != 0;
+        let matching =
+            self.added().filter(|(entry, content)| wanted(*entry) && text.starts_with(content));
+        let lengths = matching.map(|(entry, content)| (entry & !ORDINARY, content.len()));
+        // Of equal contents the lowest id wins.
+        lengths.reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 
     /// Turns tokens into text, part by part.
@@ -185,9 +257,22 @@ impl<'a> Tokenizer<'a> {
         Some((u32::from_le_bytes(*rank), u32::from_le_bytes(*id)))
     }
 
-    /// Whether some special starts with this byte.
-    pub(super) fn starts_special(&self, byte: u8) -> bool {
-        let bits = self.special_starts.get(usize::from(byte / 32));
+    /// The token that stands for a whole word without merging.
+    pub(super) fn whole_word(&self, word: Word<'_>) -> Option<u32> {
+        if !FAMILIES {
+            return None;
+        }
+        let id = |entry: &Le32| u32::from_le_bytes(*entry);
+        let at = self.whole_words.binary_search_by(|entry| {
+            let piece = self.piece(id(entry)).unwrap_or_default();
+            piece.iter().copied().cmp(word.bytes())
+        });
+        self.whole_words.get(at.ok()?).map(id)
+    }
+
+    /// Whether some added token starts with this byte.
+    fn starts_added(&self, byte: u8) -> bool {
+        let bits = self.added_starts.get(usize::from(byte / 32));
         bits.is_some_and(|bits| bits & (1 << (byte % 32)) != 0)
     }
 
@@ -235,37 +320,50 @@ impl<'a> Tokenizer<'a> {
         Ok(())
     }
 
-    /// Checks the specials and notes what they start with.
-    fn check_specials(&mut self) -> Result<(), TokenizerError> {
+    /// Checks the added tokens and notes what they start with.
+    fn check_added(&mut self) -> Result<(), TokenizerError> {
         let mut before = None;
-        for (index, entry) in self.specials.iter().enumerate() {
-            let id = u32::from_le_bytes(*entry);
+        for (index, entry) in self.added.iter().enumerate() {
+            let entry = u32::from_le_bytes(*entry);
+            if entry & ORDINARY != 0 && !FAMILIES {
+                return Err(TokenizerError::Families);
+            }
+            let id = entry & !ORDINARY;
             let content = self.piece(id).filter(|piece| core::str::from_utf8(piece).is_ok());
             let start = content.and_then(<[u8]>::first).copied();
             let (Some(start), true) = (start, before < Some(id)) else {
-                return Err(TokenizerError::Special { index });
+                return Err(TokenizerError::Added { index });
             };
             before = Some(id);
-            if let Some(bits) = self.special_starts.get_mut(usize::from(start / 32)) {
+            if let Some(bits) = self.added_starts.get_mut(usize::from(start / 32)) {
                 *bits |= 1 << (start % 32);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_whole_words(&self) -> Result<(), TokenizerError> {
+        let mut before: &[u8] = &[];
+        for (index, entry) in self.whole_words.iter().enumerate() {
+            // The first may not be empty, so none is.
+            match self.piece(u32::from_le_bytes(*entry)) {
+                Some(piece) if before < piece => before = piece,
+                _ => return Err(TokenizerError::WholeWord { index }),
             }
         }
         Ok(())
     }
 }
 
-fn check_header(kind: u32, pre: u32, flags: u32, reserved: u32) -> Result<(), TokenizerError> {
+/// Whether what only other families than GPT-2's need is built in.
+const FAMILIES: bool = cfg!(feature = "families");
+
+fn check_header(kind: u32, pre: u32, flags: u32) -> Result<PreTokenizer, TokenizerError> {
     if kind != KIND_BYTE_BPE {
         return Err(TokenizerError::Kind(kind));
     }
-    if pre != PRE_TOKENIZER_GPT2 {
-        return Err(TokenizerError::PreTokenizer(pre));
-    }
-    if flags & !FLAG_ADD_PREFIX_SPACE != 0 {
+    if flags & !(FLAG_ADD_PREFIX_SPACE | FLAG_NFC) != 0 {
         return Err(TokenizerError::Flags(flags));
     }
-    if reserved != 0 {
-        return Err(TokenizerError::Reserved(reserved));
-    }
-    Ok(())
+    PreTokenizer::from_id(pre)
 }

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod q4k;
+
+pub use q4k::with_q4k;
+
 use demask::image::{
     Architecture, Attention, ENTRY_BYTES, Experts, Features, FeedForward, HEADER_BYTES,
     MANIFEST_DIGEST_AT, ModelConfig, ModelImage, Norm, RopePairs, SectionKind, TENSOR_ENTRY_BYTES,
@@ -247,6 +251,11 @@ pub fn tokenizer() -> TokenizerData {
 
 /// [`SMALLEST`] with a section of every kind.
 pub fn sections_of_every_kind() -> Sections {
+    sections_of_every_kind_for(SMALLEST)
+}
+
+/// A model with the vocabulary of [`SMALLEST`], with a section of every kind.
+pub fn sections_of_every_kind_for(config: ModelConfig) -> Sections {
     Sections {
         tokenizer: Some(tokenizer().to_section().unwrap()),
         prompt: Some(PromptData {
@@ -255,7 +264,7 @@ pub fn sections_of_every_kind() -> Sections {
             leading_space: true,
             normal_form: false,
         }),
-        ..sections(SMALLEST)
+        ..sections(config)
     }
 }
 
@@ -275,6 +284,12 @@ pub fn image(config: ModelConfig, format: Format, seed: u64) -> Aligned {
 /// [`SMALLEST`] with a section of every kind, all matrices in one format.
 pub fn small_image(format: Format) -> Aligned {
     image_with(&sections_of_every_kind(), Quantization::uniform(format), 1)
+}
+
+/// [`SMALLEST_WITH_EXPERTS`] with a section of every kind, all matrices in one format.
+pub fn small_image_with_experts(format: Format) -> Aligned {
+    let sections = sections_of_every_kind_for(SMALLEST_WITH_EXPERTS);
+    image_with(&sections, Quantization::uniform(format), 1)
 }
 
 /// Memory for one worker and the engine on it, handed to `work`.

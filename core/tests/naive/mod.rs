@@ -17,27 +17,51 @@ use std::ops::Range;
 const GROUP: usize = 32;
 const BLOCK: usize = 16;
 
-/// The integer and the scale of one weight, from the tensor's bytes.
-fn weight(tensor: &Tensor<'_>, row: usize, col: usize) -> (i32, f32) {
+/// What a weight is made of: `scale * integer`, less a minimum in some formats.
+struct Weight {
+    integer: i32,
+    scale: f32,
+    minimum: Option<f32>,
+}
+
+impl Weight {
+    fn value(&self) -> f32 {
+        self.scale * self.integer as f32 - self.minimum.unwrap_or(0.0)
+    }
+}
+
+/// One weight, from the tensor's bytes.
+fn weight(tensor: &Tensor<'_>, row: usize, col: usize) -> Weight {
     let groups = tensor.cols.div_ceil(GROUP);
     let cells = tensor.rows.div_ceil(BLOCK) * groups;
     let cell = row / BLOCK * groups + col / GROUP;
     let (lane, input) = (row % BLOCK, col % GROUP);
-    let (cell_bytes, integer) = match tensor.format {
+    let nibble = || {
+        let byte = tensor.bytes[cell * 256 + input % 16 / 4 * 64 + lane * 4 + input % 4];
+        i32::from(if input < 16 { byte % 16 } else { byte / 16 })
+    };
+    let half =
+        |at: usize| half::f16::from_le_bytes([tensor.bytes[at], tensor.bytes[at + 1]]).to_f32();
+    match tensor.format {
         Format::Q8 => {
             let at = cell * 512 + input / 4 * 64 + lane * 4 + input % 4;
-            (512, i32::from(tensor.bytes[at] as i8))
+            let integer = i32::from(tensor.bytes[at] as i8);
+            let scale = half(cells * 512 + (cell * BLOCK + lane) * 2);
+            Weight { integer, scale, minimum: None }
         }
         Format::Q4 => {
-            let at = cell * 256 + input % 16 / 4 * 64 + lane * 4 + input % 4;
-            let byte = i32::from(tensor.bytes[at]);
-            (256, if input < 16 { byte % 16 - 8 } else { byte / 16 - 8 })
+            let scale = half(cells * 256 + (cell * BLOCK + lane) * 2);
+            Weight { integer: nibble() - 8, scale, minimum: None }
+        }
+        Format::Q4K => {
+            let start = cells * 256 + cell / 8 * 320;
+            let (d, d_min) = (half(start + 2 * lane), half(start + 32 + 2 * lane));
+            let factor = |at: usize| f32::from(tensor.bytes[start + 64 + cell % 8 * 32 + at]);
+            let (scale, minimum) = (d * factor(lane), d_min * factor(16 + lane));
+            Weight { integer: nibble(), scale, minimum: Some(minimum) }
         }
         other => panic!("{other:?} is not packed"),
-    };
-    let at = cells * cell_bytes + (cell * BLOCK + lane) * 2;
-    let scale = half::f16::from_le_bytes([tensor.bytes[at], tensor.bytes[at + 1]]);
-    (integer, scale.to_f32())
+    }
 }
 
 /// One group of numbers as integers up to 127, and the scale. Small ones count as zero.
@@ -59,10 +83,15 @@ fn product(tensor: &Tensor<'_>, rows: Range<usize>, x: &[f32]) -> Vec<f32> {
     for row in rows {
         let mut sum = 0.0f32;
         for (g, (q, scale)) in groups.iter().enumerate() {
-            let (_, weight_scale) = weight(tensor, row, g * GROUP);
-            let dot: i32 = (0..q.len()).map(|i| weight(tensor, row, g * GROUP + i).0 * q[i]).sum();
-            let product = weight_scale * scale;
-            let term = product * dot as f32;
+            let at = |i: usize| weight(tensor, row, g * GROUP + i);
+            let dot: i32 = (0..q.len()).map(|i| at(i).integer * q[i]).sum();
+            let product = at(0).scale * scale;
+            let mut term = product * dot as f32;
+            if let Some(minimum) = at(0).minimum {
+                let scaled_sum = scale * q.iter().sum::<i32>() as f32;
+                let taken = minimum * scaled_sum;
+                term -= taken;
+            }
             sum += term;
         }
         out.push(sum);
@@ -270,7 +299,7 @@ pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
     let dim = config.model_dim as usize;
     let embed = |id: &u32| {
         let weights = (0..dim).map(|col| weight(&embedding, *id as usize, col));
-        weights.map(|(integer, scale)| scale * integer as f32).collect()
+        weights.map(|weight| weight.value()).collect()
     };
     let mut rows: Vec<Vec<f32>> = canvas.iter().map(embed).collect();
     for layer in 0..config.layers {

@@ -5,23 +5,27 @@
 /// What goes into a section, before it is put in order.
 #[derive(Clone)]
 pub struct Fixture {
+    pub pre_tokenizer: u32,
     pub flags: u32,
     pub byte_tokens: Vec<u32>,
     pub pieces: Vec<Vec<u8>>,
     /// left, right, id; the rank is the place
     pub merges: Vec<(u32, u32, u32)>,
-    pub specials: Vec<u32>,
+    pub added: Vec<u32>,
+    pub whole_words: Vec<u32>,
 }
 
 impl Fixture {
     /// Only the 256 bytes, each with itself as id.
     pub fn all_bytes() -> Self {
         Self {
+            pre_tokenizer: 1,
             flags: 0,
             byte_tokens: (0..256).collect(),
             pieces: (0..=255).map(|byte| vec![byte]).collect(),
             merges: Vec::new(),
-            specials: Vec::new(),
+            added: Vec::new(),
+            whole_words: Vec::new(),
         }
     }
 
@@ -56,7 +60,7 @@ impl Fixture {
     /// Adds a special token.
     pub fn special(&mut self, content: &str) -> u32 {
         self.pieces.push(content.as_bytes().to_vec());
-        self.specials.push(self.pieces.len() as u32 - 1);
+        self.added.push(self.pieces.len() as u32 - 1);
         self.pieces.len() as u32 - 1
     }
 
@@ -65,13 +69,13 @@ impl Fixture {
         let blob = self.pieces.concat();
         let mut words: Vec<u32> = vec![
             1,
-            1,
+            self.pre_tokenizer,
             self.flags,
             self.pieces.len() as u32,
             self.merges.len() as u32,
-            self.specials.len() as u32,
+            self.added.len() as u32,
             blob.len() as u32,
-            0,
+            self.whole_words.len() as u32,
         ];
         words.extend(&self.byte_tokens);
         let mut end = 0;
@@ -88,7 +92,8 @@ impl Fixture {
             .collect();
         merges.sort_unstable();
         words.extend(merges.as_flattened());
-        words.extend(&self.specials);
+        words.extend(&self.added);
+        words.extend(&self.whole_words);
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
         bytes.extend(blob);
         bytes.resize(bytes.len().next_multiple_of(4), 0);

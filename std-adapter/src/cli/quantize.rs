@@ -100,8 +100,9 @@ fn write(
     };
     let mut report = None;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let weights = model.weights();
     write_atomic(path, |file| {
-        let written = write_image(sections, quantization, model, file, threads, &mut progress);
+        let written = write_image(sections, quantization, &weights, file, threads, &mut progress);
         report = Some(written.map_err(|error| match error {
             // Keep the system's own kind, so that a full disk is called a full disk.
             demask_quant::WriteError::Output(error) => error,

@@ -2,15 +2,16 @@
 
 use super::live::LiveView;
 use super::options::{
-    AnyCache, AnyMethod, AnyPolicy, DecodeArgs, MachineArgs, ModelArgs, OutputArgs,
+    AnyCache, AnyEos, AnyPolicy, DecodeArgs, Decoding, MachineArgs, ModelArgs, OutputArgs,
 };
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::prompt;
 use crate::runtime::{Memory, Network, Runtime};
+use crate::usage;
 use clap::Args;
 use demask::text::{Specials, Tokenizer};
-use demask::{Checksum, Session, SessionMemory};
+use demask::{Session, SessionMemory};
 use serde::Serialize;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -45,37 +46,60 @@ pub(super) struct Outcome {
     pub(super) text: String,
     /// Every generated token, end tokens included.
     pub(super) tokens: Vec<u32>,
+    /// Tokens that left the canvas while the text went on.
+    pub(super) dropped: u64,
     /// Forward passes.
-    pub(super) forwards: u32,
+    forwards: u32,
+    /// Rows that went through the network, over all passes.
+    rows: u64,
     /// Checksum over all scores and commits, 16 hexadecimal digits.
-    pub(super) checksum: String,
+    checksum: String,
+    /// Wall time of opening the model and making it ready.
+    load_seconds: f64,
     /// Wall time of decoding.
-    pub(super) seconds: f64,
+    seconds: f64,
+    /// Most memory that the process has had, in bytes, where the system says so.
+    peak_rss: Option<u64>,
     /// Tokens of the prompt, template included.
     pub(super) prompt_tokens: usize,
     /// Arithmetic that was used.
-    pub(super) kernels: &'static str,
+    kernels: &'static str,
 }
 
 impl Outcome {
-    /// Reads the result of a finished session.
-    pub(super) fn new(
-        tokenizer: &Tokenizer<'_>,
-        (generated, answer): (&[u32], &[u32]),
-        (forwards, checksum): (u32, Checksum),
-        started: Instant,
-        prompt_tokens: usize,
-        kernels: &'static str,
-    ) -> Self {
+    /// Nothing yet, on a network that took `load` to get ready.
+    pub(super) fn of(network: &dyn Network, load: Duration) -> Self {
         Self {
-            text: prompt::decode(tokenizer, answer, Specials::Skip),
-            tokens: generated.to_vec(),
-            forwards,
-            checksum: checksum.to_string(),
-            seconds: started.elapsed().as_secs_f64(),
-            prompt_tokens,
-            kernels,
+            text: String::new(),
+            tokens: Vec::new(),
+            dropped: 0,
+            forwards: 0,
+            rows: 0,
+            checksum: String::new(),
+            load_seconds: load.as_secs_f64(),
+            seconds: 0.0,
+            peak_rss: None,
+            prompt_tokens: 0,
+            kernels: network.kernels(),
         }
+    }
+
+    /// Runs a session that has begun, and takes its counts.
+    pub(super) fn run<W: Write>(
+        &mut self,
+        session: &mut AnySession<'_, '_>,
+        view: &mut LiveView<'_, W>,
+    ) -> Result<(), CliError> {
+        let started = Instant::now();
+        view.begin(session.canvas());
+        session.run(view).problem()?;
+        self.seconds = started.elapsed().as_secs_f64();
+        self.dropped = session.dropped();
+        self.forwards = session.forwards();
+        self.rows = session.rows_computed();
+        self.checksum = session.checksum().to_string();
+        self.peak_rss = usage::peak_memory();
+        Ok(())
     }
 
     /// Prints JSON, or the text where no live view has shown it.
@@ -83,10 +107,30 @@ impl Outcome {
         let mut out = std::io::stdout().lock();
         if output.json {
             writeln!(out, "{}", serde_json::to_string(self).problem()?)?;
-        } else {
-            writeln!(out, "{}", self.text)?;
+            return Ok(());
+        }
+        writeln!(out, "{}", self.text)?;
+        if self.dropped > 0 {
+            eprintln!(
+                "demask: the text outgrew the canvas: {} tokens were written without sight of those \
+                 that had left it; see --canvas and --pin",
+                self.dropped
+            );
+        }
+        if output.stats {
+            eprintln!("{}", self.stats());
         }
         Ok(())
+    }
+
+    fn stats(&self) -> String {
+        let peak = self.peak_rss.map_or("unknown".into(), |bytes| {
+            format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+        });
+        format!(
+            "ready in {:.2} s, {} forwards over {} rows in {:.2} s, kernels {}, peak memory {peak}",
+            self.load_seconds, self.forwards, self.rows, self.seconds, self.kernels
+        )
     }
 }
 
@@ -100,84 +144,66 @@ pub(super) fn tokenizer_of(model: &LoadedModel) -> Result<Tokenizer<'_>, CliErro
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
+    let opened = Instant::now();
     let model = args.model.open()?;
     let tokenizer = tokenizer_of(&model)?;
     let ids = match args.raw {
         true => prompt::ids_with_specials(&tokenizer, &args.prompt),
         false => prompt::encode(model.prompt(), &tokenizer, &args.prompt),
     };
-    let job = Job { prompt: ids.problem()?, frame: Duration::ZERO, machine: args.machine.clone() };
-    answer(&model, &job, &args.decode, &args.output)
+    let runtime = args.model.runtime(&model)?;
+    let job = Job {
+        model: &model,
+        runtime: &runtime,
+        opened,
+        prompt: ids.problem()?,
+        frame: Duration::ZERO,
+        machine: args.machine.clone(),
+    };
+    answer(&job, &args.decode, &args.output)
 }
 
 /// The demo: the bundled model on one prompt, slow enough to watch.
 pub(super) fn demo(text: Option<String>, output: OutputArgs) -> Result<(), CliError> {
+    let opened = Instant::now();
     let model = LoadedModel::bundled(true).problem()?;
     let tokenizer = tokenizer_of(&model)?;
     let text = text.unwrap_or_else(|| DEMO_PROMPT.into());
-    let ids = prompt::encode(model.prompt(), &tokenizer, &text).problem()?;
-    let decode = DecodeArgs {
-        gen_length: None,
-        block_length: None,
-        steps: None,
-        seed: 0,
-        temperature: 0.0,
-        policy: None,
-        threshold: None,
-        cache: None,
-        canvas: None,
-        pin: None,
-        eos: super::options::EosName::Stop,
-    };
-    answer(
-        &model,
-        &Job { prompt: ids, frame: DEMO_FRAME, machine: MachineArgs::default() },
-        &decode,
-        &output,
-    )
+    let prompt = prompt::encode(model.prompt(), &tokenizer, &text).problem()?;
+    let runtime = Runtime::new(&model).problem()?;
+    let machine = MachineArgs::default();
+    let job = Job { model: &model, runtime: &runtime, opened, prompt, frame: DEMO_FRAME, machine };
+    answer(&job, &DecodeArgs::default(), &output)
 }
 
 /// One prompt to answer.
-struct Job {
+struct Job<'a> {
+    model: &'a LoadedModel,
+    runtime: &'a Runtime<'a>,
+    opened: Instant,
     prompt: Vec<u32>,
     /// Least time that a frame of the live view stays.
     frame: Duration,
     machine: MachineArgs,
 }
 
-fn answer(
-    model: &LoadedModel,
-    job: &Job,
-    decode: &DecodeArgs,
-    output: &OutputArgs,
-) -> Result<(), CliError> {
-    let tokenizer = tokenizer_of(model)?;
-    let context = model.config().context as usize;
-    let length = decode.length(job.prompt.len(), context);
-    let canvas = decode.canvas(model.config(), job.prompt.len(), length)?;
-    let options = decode.options(model.config(), job.prompt.len(), length);
-    let method = decode.method(model.config(), &options, length)?;
-    let runtime = Runtime::new(model).problem()?;
+fn answer(job: &Job<'_>, decode: &DecodeArgs, output: &OutputArgs) -> Result<(), CliError> {
+    let tokenizer = tokenizer_of(job.model)?;
+    let decoding = decode.decoding(job.model, job.prompt.len())?;
     let mut memory = Memory::default();
-    let settings = job.machine.settings(canvas);
-    let mut network = runtime.network(&settings, &mut memory).problem()?;
-    let kernels = network.kernels();
-    let outcome = with_session(&mut *network, canvas, method, |session| {
-        session.begin(&job.prompt, length, options).problem()?;
-        let started = Instant::now();
-        let mut view =
-            live_view(&tokenizer, model, output, decode.steps_planned(&options), job.frame);
-        view.begin(session.canvas());
-        session.run(&mut view).problem()?;
+    let settings = job.machine.settings(decoding.canvas);
+    let mut network = job.runtime.network(&settings, &mut memory).problem()?;
+    let mut outcome = Outcome::of(&*network, job.opened.elapsed());
+    outcome.prompt_tokens = job.prompt.len();
+    with_session(&mut *network, &decoding, |session| {
+        session.begin(&job.prompt, decoding.length, decoding.options).problem()?;
+        let steps = decoding.steps_planned();
+        let mut view = live_view(&tokenizer, job.model, output, steps, job.frame);
+        outcome.run(session, &mut view)?;
         view.finish()?;
-        Ok(Outcome::new(
-            &tokenizer,
-            (session.generated(), session.answer()),
-            (session.forwards(), session.checksum()),
-            started,
-            job.prompt.len(),
-            kernels,
-        ))
+        outcome.tokens = session.generated().to_vec();
+        outcome.text = prompt::decode(&tokenizer, session.answer(), Specials::Skip);
+        Ok(())
     })?;
     outcome.print(output)
 }
@@ -209,24 +235,17 @@ pub(super) fn canvas_size(prompt: usize, length: usize, context: usize) -> Resul
 }
 
 /// A session with everything chosen at run time.
-pub(super) type AnySession<'s, 'n> = Session<
-    's,
-    &'s mut (dyn Network + 'n),
-    AnyPolicy,
-    demask::decode::Even,
-    &'static (dyn demask::decode::EosPolicy + Sync),
-    AnyCache,
->;
+pub(super) type AnySession<'s, 'n> =
+    Session<'s, &'s mut (dyn Network + 'n), AnyPolicy, demask::decode::Even, AnyEos, AnyCache>;
 
 /// Builds a session around a network and lends it to `work`.
 pub(super) fn with_session<'n, R>(
     network: &mut (dyn Network + 'n),
-    canvas: usize,
-    method: AnyMethod,
+    decoding: &Decoding,
     work: impl FnOnce(&mut AnySession<'_, 'n>) -> Result<R, CliError>,
 ) -> Result<R, CliError> {
-    let mut memory = Memory::for_session(canvas).problem()?;
-    let memory = SessionMemory::carve(memory.bytes(), canvas).problem()?;
-    let mut session = Session::new(network, memory, method);
+    let mut memory = Memory::for_session(decoding.canvas).problem()?;
+    let memory = SessionMemory::carve(memory.bytes(), decoding.canvas).problem()?;
+    let mut session = Session::new(network, memory, decoding.method());
     work(&mut session)
 }

@@ -35,6 +35,7 @@ impl I8mm {
 impl Kernels for I8mm {
     const NAME: &'static str = "i8mm";
     const LAYOUT: Layout = Cells::LAYOUT;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

@@ -25,6 +25,7 @@ impl Neon {
 impl Kernels for Neon {
     const NAME: &'static str = "neon";
     const LAYOUT: Layout = Cells::LAYOUT;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

@@ -10,7 +10,7 @@ use crate::cache::KvHead;
 use crate::kernels::scalar::{self, NotFinite, SOFTMAX_CUTOFF};
 use crate::kernels::{Activations, ActivationsMut, Kernels};
 use crate::math::{self, LANES};
-use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat, Width};
 use core::arch::global_asm;
 use core::slice;
 
@@ -100,6 +100,7 @@ impl Kernels for Dsp {
     const NAME: &'static str = "dsp";
 
     const LAYOUT: Layout = Layout::Dsp;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,
@@ -259,7 +260,7 @@ impl Tile {
             return Ok(());
         }
         let stride = self.rows * size_of::<u32>();
-        let q8 = u32::from(format == WeightFormat::Q8);
+        let q8 = u32::from(format.width() == Width::Byte);
         // SAFETY: reads `x`; writes one of every `rows` words, from one of the first on.
         let not_finite = unsafe {
             let to = words.as_mut_ptr().add(row - self.first);
@@ -286,13 +287,13 @@ impl Product<'_> {
     /// 1 to [`TILE`], of as many groups; `out` has `rows * columns` elements.
     #[inline(never)] // else the loop over tiles stands in flash twice, for even and odd columns
     unsafe fn tile(&self, rows: usize, tile: &[u32], out: &mut [f32]) {
-        let inner: Inner = match (self.format, rows) {
-            (WeightFormat::Q4, 1) => demask_dsp_q4_1,
-            (WeightFormat::Q4, 2) => demask_dsp_q4_2,
-            (WeightFormat::Q4, _) => demask_dsp_q4_3,
-            (WeightFormat::Q8, 1) => demask_dsp_q8_1,
-            (WeightFormat::Q8, 2) => demask_dsp_q8_2,
-            (WeightFormat::Q8, _) => demask_dsp_q8_3,
+        let inner: Inner = match (self.format.width(), rows) {
+            (Width::Nibble, 1) => demask_dsp_q4_1,
+            (Width::Nibble, 2) => demask_dsp_q4_2,
+            (Width::Nibble, _) => demask_dsp_q4_3,
+            (Width::Byte, 1) => demask_dsp_q8_1,
+            (Width::Byte, 2) => demask_dsp_q8_2,
+            (Width::Byte, _) => demask_dsp_q8_3,
         };
         let (pairs, odd) = (self.columns / PAIR, self.columns % PAIR);
         let tile_end = tile.as_ptr_range().end;

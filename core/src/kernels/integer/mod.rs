@@ -23,7 +23,7 @@ mod quantize;
 use super::scalar::NotFinite;
 use super::{Activations, ActivationsMut, Kernels};
 use crate::cache::KvHead;
-use crate::packed::{GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{GROUP, Layout, PackedMatrix, Width};
 use crate::pieces::pieces;
 use float::{Sum, WeightScale};
 use half::f16;
@@ -68,6 +68,7 @@ impl Integer {
 impl Kernels for Integer {
     const NAME: &'static str = "integer";
     const LAYOUT: Layout = Layout::Words;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,
@@ -168,9 +169,9 @@ impl<'a> Tile<'a> {
 /// Multiplies all weight rows with one tile; `out` is `[rows of the tile, weight rows]`.
 fn multiply_tile(weights: &PackedMatrix<'_>, tile: &Tile<'_>, out: &mut [f32]) {
     let (groups, columns) = (weights.groups(), weights.rows());
-    let cell_words = match weights.format() {
-        WeightFormat::Q4 => Q4_CELL,
-        WeightFormat::Q8 => Q8_CELL,
+    let cell_words = match weights.format().width() {
+        Width::Nibble => Q4_CELL,
+        Width::Byte => Q8_CELL,
     };
     let is_large = tile.is_large();
     let pairs = pieces(weights.planes().0, groups * cell_words * 4);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernels::check;
-use crate::packed::BLOCK_ROWS;
+use crate::packed::{BLOCK_ROWS, WeightFormat};
 
 #[test]
 fn integer_is_the_same_as_scalar() {

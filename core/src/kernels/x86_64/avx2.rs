@@ -1,11 +1,10 @@
 //! AVX2: eight outputs at a time.
 
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
-use super::eight_lanes::{
-    Group, Sums, add_term, compute, half, half_mut, half_steps, load, nibbles, widen,
-};
+use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
+use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, load, nibbles};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
+use super::scales::{Affine, Factors, Plain, Scales, half};
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -77,15 +76,21 @@ impl Unit for Avx2 {
     const START_Q8: Start = Start::Magic(0);
 
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn q4(work: Work<'_, Q4>) {
+    unsafe fn q4(work: Work<'_, Plain, Q4>) {
         // SAFETY: the caller vouches for the vector unit.
-        unsafe { compute::<Self, Q4>(work) }
+        unsafe { compute::<Self, _, Q4>(work) }
     }
 
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn q8(work: Work<'_, Q8>) {
+    unsafe fn q8(work: Work<'_, Plain, Q8>) {
         // SAFETY: the caller vouches for the vector unit.
-        unsafe { compute::<Self, Q8>(work) }
+        unsafe { compute::<Self, _, Q8>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn q4k(work: Work<'_, Affine, Q4>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, _, Q4>(work) }
     }
 }
 
@@ -96,14 +101,20 @@ impl Unit for Avx2 {
 impl Group<Q4> for Avx2 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn add(cell: &Cell<Q4>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q4>,
+        (scales, group): (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
         let ones = _mm256_set1_epi16(1);
         for upper in [false, true] {
             let weights = nibbles(cell, upper);
-            let scales = widen(scales, upper);
+            // SAFETY: the caller vouches for the vector unit.
+            let factors = unsafe { scales.eight(group, upper) };
             for (x, sums) in rows.iter().zip(sums.iter_mut()) {
                 // Two chains: the additions wait for each other.
-                let mut even = _mm256_set1_epi32(x.start);
+                let mut even = _mm256_set1_epi32(x.start::<S>(0));
                 let mut odd = _mm256_setzero_si256();
                 let quads = x.values.as_chunks().0.iter();
                 for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(quads) {
@@ -114,7 +125,7 @@ impl Group<Q4> for Avx2 {
                 }
                 let integers = _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones);
                 let integers = _mm256_cvtepi32_ps(integers);
-                add_term(half_mut(sums, upper), scales, x.scale, integers);
+                add_term::<S>(half_mut(sums, upper), factors, x, integers);
             }
         }
     }
@@ -128,8 +139,14 @@ const WORTH_WIDENING: usize = 16;
 impl Group<Q8> for Avx2 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn add(cell: &Cell<Q8>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
-        let scales = [widen(scales, false), widen(scales, true)];
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q8>,
+        (scales, group): (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
+        // SAFETY: the caller vouches for the vector unit.
+        let factors = unsafe { [scales.eight(group, false), scales.eight(group, true)] };
         let widened = if rows.len() < WORTH_WIDENING { 0 } else { rows.len() / 4 * 4 };
         let (Some((fours, rest)), Some((four_sums, rest_sums))) =
             (rows.split_at_checked(widened), sums.split_at_mut_checked(widened))
@@ -140,11 +157,11 @@ impl Group<Q8> for Avx2 {
         if !fours.is_empty() {
             let wide = cell.each_ref().map(|step| step.each_ref().map(|half| split(load(half))));
             for (rows, sums) in fours.iter().zip(four_sums) {
-                add_four(&wide, &scales, rows, sums);
+                add_four::<S>(&wide, &factors, rows, sums);
             }
         }
         if !rest.is_empty() {
-            add_by_signs(cell, &scales, rest, rest_sums);
+            add_by_signs::<S>(cell, &factors, rest, rest_sums);
         }
     }
 }
@@ -159,9 +176,9 @@ fn split(bytes: __m256i) -> [__m256i; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_four(
+fn add_four<S: Scales>(
     wide: &[[[__m256i; 2]; 2]; Q8],
-    scales: &[__m256; 2],
+    factors: &[Factors<__m256>; 2],
     rows: &[Prepared; 4],
     sums: &mut [Sums; 4],
 ) {
@@ -181,10 +198,10 @@ fn add_four(
         }
     }
     for ((integers, sums), x) in integers.iter().zip(sums).zip(rows) {
-        for ((integers, sums), scales) in integers.iter().zip(sums).zip(scales) {
+        for ((integers, sums), factors) in integers.iter().zip(sums).zip(factors) {
             let integers = _mm256_castsi256_ps(*integers);
             let integers = _mm256_sub_ps(integers, _mm256_castsi256_ps(magic));
-            add_term(sums, *scales, x.scale, integers);
+            add_term::<S>(sums, *factors, x, integers);
         }
     }
 }
@@ -192,7 +209,12 @@ fn add_four(
 /// The sign of the weight moves to the value, which makes the weight an unsigned magnitude.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_by_signs(cell: &Cell<Q8>, scales: &[__m256; 2], rows: &[Prepared], sums: &mut [Sums]) {
+fn add_by_signs<S: Scales>(
+    cell: &Cell<Q8>,
+    factors: &[Factors<__m256>; 2],
+    rows: &[Prepared],
+    sums: &mut [Sums],
+) {
     let ones = _mm256_set1_epi16(1);
     for upper in [false, true] {
         let magnitudes = half_steps(cell, upper).map(|weights| _mm256_abs_epi8(weights));
@@ -206,7 +228,7 @@ fn add_by_signs(cell: &Cell<Q8>, scales: &[__m256; 2], rows: &[Prepared], sums: 
                 integers = _mm256_add_epi32(integers, _mm256_madd_epi16(pairs, ones));
             }
             let integers = _mm256_cvtepi32_ps(integers);
-            add_term(half_mut(sums, upper), *half(scales, upper), x.scale, integers);
+            add_term::<S>(half_mut(sums, upper), *half(factors, upper), x, integers);
         }
     }
 }

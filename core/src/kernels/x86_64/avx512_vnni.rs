@@ -1,8 +1,9 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
+use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
+use super::scales::{Affine, Factors, Plain, Scales};
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -75,12 +76,17 @@ impl Unit for Avx512Vnni {
     const START_Q8: Start = Start::Magic(128);
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn q4(work: Work<'_, Q4>) {
+    unsafe fn q4(work: Work<'_, Plain, Q4>) {
         compute(work);
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn q8(work: Work<'_, Q8>) {
+    unsafe fn q8(work: Work<'_, Plain, Q8>) {
+        compute(work);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn q4k(work: Work<'_, Affine, Q4>) {
         compute(work);
     }
 }
@@ -91,15 +97,15 @@ const ROWS: usize = 12;
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn compute<const STEPS: usize>(mut work: Work<'_, STEPS>) {
+fn compute<S: Scales, const STEPS: usize>(mut work: Work<'_, S, STEPS>) {
     let mut first = 0;
     macro_rules! compute_rows {
         ($($n:literal)*) => {
             match work.rows - first {
                 // SAFETY: as many rows are left.
-                $($n => unsafe { compute_rows::<_, $n>(&mut work, first) },)*
+                $($n => unsafe { compute_rows::<_, _, $n>(&mut work, first) },)*
                 // SAFETY: more than twelve are left.
-                _ => unsafe { compute_rows::<_, ROWS>(&mut work, first) },
+                _ => unsafe { compute_rows::<_, _, ROWS>(&mut work, first) },
             }
         };
     }
@@ -115,26 +121,25 @@ fn compute<const STEPS: usize>(mut work: Work<'_, STEPS>) {
 /// There must be that many from `first` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn compute_rows<const STEPS: usize, const ROWS: usize>(
-    work: &mut Work<'_, STEPS>,
+unsafe fn compute_rows<S: Scales, const STEPS: usize, const ROWS: usize>(
+    work: &mut Work<'_, S, STEPS>,
     first: usize,
 ) {
     let magic = _mm512_castsi512_ps(_mm512_set1_epi32(MAGIC));
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    let tile = work.tile.chunks_exact(work.rows);
-    for ((cell, scales), rows) in work.cells.iter().zip(work.scales).zip(tile) {
+    for (cell, (scales, group), rows) in work.groups() {
         // SAFETY: the caller vouches for the rows.
         let rows = unsafe { &*rows.as_ptr().add(first).cast::<[Prepared; ROWS]>() };
         let weights = unsigned(cell);
-        let weight_scales = widen(scales);
+        // SAFETY: this function has the vector unit.
+        let factors = unsafe { scales.sixteen(group) };
         for (sums, x) in sums.iter_mut().zip(rows) {
-            let mut integers = _mm512_set1_epi32(x.start);
+            let mut integers = _mm512_set1_epi32(x.start::<S>(MAGIC));
             for (weights, quad) in weights.iter().zip(&x.values) {
                 integers = _mm512_dpbusd_epi32(integers, *weights, _mm512_set1_epi32(*quad));
             }
             let integers = _mm512_sub_ps(_mm512_castsi512_ps(integers), magic);
-            let scales = _mm512_mul_ps(weight_scales, _mm512_set1_ps(x.scale));
-            *sums = _mm512_add_ps(*sums, _mm512_mul_ps(scales, integers));
+            add_term::<S>(sums, factors, (x.scale, x.scaled_sum()), integers);
         }
     }
     let lanes = if work.out.width < 16 { (1 << work.out.width) - 1 } else { u16::MAX };
@@ -151,12 +156,9 @@ unsafe fn compute_rows<const STEPS: usize, const ROWS: usize>(
 fn unsigned<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
     let mut weights = [_mm512_setzero_si512(); 8];
     if STEPS == Q4 {
-        let mask = _mm512_set1_epi8(15);
         let (low, high) = weights.split_at_mut(Q4);
         for ((low, high), step) in low.iter_mut().zip(high).zip(cell) {
-            let bytes = load(step);
-            *low = _mm512_and_si512(bytes, mask);
-            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            [*low, *high] = nibbles(load(step));
         }
     } else {
         // Flipping the top bit adds 128.
@@ -168,12 +170,30 @@ fn unsigned<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
     weights
 }
 
-/// Sixteen `f16` to `f32`; exact.
+/// The low and the high nibbles.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn nibbles(bytes: __m512i) -> [__m512i; 2] {
+    let mask = _mm512_set1_epi8(15);
+    [_mm512_and_si512(bytes, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask)]
+}
+
+/// `sums += (step * scale) * integers`, less `minimum * scaled_sum` where there are minima, each
+/// operation rounded.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn widen(scales: &Scales) -> __m512 {
-    // SAFETY: reads exactly the borrowed 32 bytes; this load needs no alignment.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) })
+pub(super) fn add_term<S: Scales>(
+    sums: &mut __m512,
+    factors: Factors<__m512>,
+    (scale, scaled_sum): (f32, f32),
+    integers: __m512,
+) {
+    let mut term = _mm512_mul_ps(_mm512_mul_ps(factors.step, _mm512_set1_ps(scale)), integers);
+    if S::AFFINE {
+        let minimum = _mm512_mul_ps(factors.minimum, _mm512_set1_ps(scaled_sum));
+        term = _mm512_sub_ps(term, minimum);
+    }
+    *sums = _mm512_add_ps(*sums, term);
 }
 
 /// Loads 64 bytes.

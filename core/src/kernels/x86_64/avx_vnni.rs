@@ -2,9 +2,10 @@
 
 use super::Avx2;
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Scales, Unit, Work, matmul};
-use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, nibbles, widen};
+use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
+use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, nibbles};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
+use super::scales::{Affine, Plain, Scales};
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -76,24 +77,35 @@ impl Unit for AvxVnni {
     const START_Q8: Start = Start::Magic(128);
 
     #[target_feature(enable = "avx2,f16c,avxvnni")]
-    unsafe fn q4(work: Work<'_, Q4>) {
+    unsafe fn q4(work: Work<'_, Plain, Q4>) {
         // SAFETY: the caller vouches for the vector unit.
-        unsafe { compute::<Self, Q4>(work) }
+        unsafe { compute::<Self, _, Q4>(work) }
     }
 
     #[target_feature(enable = "avx2,f16c,avxvnni")]
-    unsafe fn q8(work: Work<'_, Q8>) {
+    unsafe fn q8(work: Work<'_, Plain, Q8>) {
         // SAFETY: the caller vouches for the vector unit.
-        unsafe { compute::<Self, Q8>(work) }
+        unsafe { compute::<Self, _, Q8>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn q4k(work: Work<'_, Affine, Q4>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, _, Q4>(work) }
     }
 }
 
 impl Group<Q4> for AvxVnni {
     #[inline]
     #[target_feature(enable = "avx2,f16c,avxvnni")]
-    unsafe fn add(cell: &Cell<Q4>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q4>,
+        scales: (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
         for upper in [false, true] {
-            add(&nibbles(cell, upper), widen(scales, upper), rows, sums, upper);
+            add(&nibbles(cell, upper), scales, rows, sums, upper);
         }
     }
 }
@@ -101,29 +113,42 @@ impl Group<Q4> for AvxVnni {
 impl Group<Q8> for AvxVnni {
     #[inline]
     #[target_feature(enable = "avx2,f16c,avxvnni")]
-    unsafe fn add(cell: &Cell<Q8>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]) {
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q8>,
+        scales: (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
         // Flipping the top bit adds 128.
         let top = _mm256_set1_epi8(i8::MIN);
         for upper in [false, true] {
             let weights = half_steps(cell, upper).map(|bytes| _mm256_xor_si256(bytes, top));
-            add(&weights, widen(scales, upper), rows, sums, upper);
+            add(&weights, scales, rows, sums, upper);
         }
     }
 }
 
 #[inline]
-#[target_feature(enable = "avx2,avxvnni")]
-fn add(weights: &[__m256i; 8], scales: __m256, rows: &[Prepared], sums: &mut [Sums], upper: bool) {
+#[target_feature(enable = "avx2,f16c,avxvnni")]
+fn add<S: Scales>(
+    weights: &[__m256i; 8],
+    (scales, group): (&S, usize),
+    rows: &[Prepared],
+    sums: &mut [Sums],
+    upper: bool,
+) {
+    // SAFETY: this function has the vector unit.
+    let factors = unsafe { scales.eight(group, upper) };
     let magic = _mm256_castsi256_ps(_mm256_set1_epi32(MAGIC));
     for (x, sums) in rows.iter().zip(sums) {
         // Two chains: a product waits for the sum so far.
-        let mut even = _mm256_set1_epi32(x.start);
+        let mut even = _mm256_set1_epi32(x.start::<S>(MAGIC));
         let mut odd = _mm256_setzero_si256();
         for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(x.values.as_chunks().0) {
             even = _mm256_dpbusd_avx_epi32(even, w0, _mm256_set1_epi32(x0));
             odd = _mm256_dpbusd_avx_epi32(odd, w1, _mm256_set1_epi32(x1));
         }
         let integers = _mm256_castsi256_ps(_mm256_add_epi32(even, odd));
-        add_term(half_mut(sums, upper), scales, x.scale, _mm256_sub_ps(integers, magic));
+        add_term::<S>(half_mut(sums, upper), factors, x, _mm256_sub_ps(integers, magic));
     }
 }

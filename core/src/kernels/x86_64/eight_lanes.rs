@@ -1,7 +1,8 @@
 //! What the vector units of eight lanes share: half a block at a time, sums in the first-level cache.
 
-use super::blocked::{Cell, Q4, Scales, Work};
+use super::blocked::{Cell, Q4, Work};
 use super::prepared::{Prepared, TILE};
+use super::scales::{Factors, Scales, half};
 use crate::packed::BLOCK_ROWS;
 use core::arch::x86_64::*;
 
@@ -10,11 +11,16 @@ pub(super) type Sums = [[f32; 8]; 2];
 
 /// What one of these vector units does with a group.
 pub(super) trait Group<const STEPS: usize> {
-    /// Adds what a cell contributes to the sums of as many rows.
+    /// Adds what a cell contributes to the sums of as many rows. `scales` are those of which group.
     ///
     /// # Safety
     /// The processor must have the vector unit.
-    unsafe fn add(cell: &Cell<STEPS>, scales: &Scales, rows: &[Prepared], sums: &mut [Sums]);
+    unsafe fn add<S: Scales>(
+        cell: &Cell<STEPS>,
+        scales: (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    );
 }
 
 /// Computes the outputs of a block.
@@ -22,14 +28,16 @@ pub(super) trait Group<const STEPS: usize> {
 /// # Safety
 /// The processor must have the vector unit.
 #[inline(always)] // so that it is compiled for the vector unit
-pub(super) unsafe fn compute<G: Group<STEPS>, const STEPS: usize>(work: Work<'_, STEPS>) {
-    let Work { cells, scales, tile, rows, out } = work;
+pub(super) unsafe fn compute<G: Group<STEPS>, S: Scales, const STEPS: usize>(
+    work: Work<'_, S, STEPS>,
+) {
     let mut sums = [Sums::default(); TILE];
-    let Some(sums) = sums.get_mut(..rows) else { return };
-    for ((cell, scales), rows) in cells.iter().zip(scales).zip(tile.chunks_exact(rows.max(1))) {
+    let Some(sums) = sums.get_mut(..work.rows) else { return };
+    for (cell, scales, rows) in work.groups() {
         // SAFETY: the caller vouches for the vector unit.
         unsafe { G::add(cell, scales, rows, sums) };
     }
+    let out = work.out;
     for (sums, row) in sums.iter().zip(out.out.chunks_mut(out.columns.max(1))) {
         let sums: &[f32; BLOCK_ROWS] = bytemuck::cast_ref(sums);
         match row.first_chunk_mut() {
@@ -39,12 +47,21 @@ pub(super) unsafe fn compute<G: Group<STEPS>, const STEPS: usize>(work: Work<'_,
     }
 }
 
-/// `sums += (weight_scales * scale) * integers`, each operation rounded.
+/// `sums += (step * scale) * integers`, less `minimum * scaled_sum` where there are minima, each
+/// operation rounded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn add_term(sums: &mut [f32; 8], weight_scales: __m256, scale: f32, integers: __m256) {
-    let scales = _mm256_mul_ps(weight_scales, _mm256_set1_ps(scale));
-    let term = _mm256_mul_ps(scales, integers);
+pub(super) fn add_term<S: Scales>(
+    sums: &mut [f32; 8],
+    factors: Factors<__m256>,
+    x: &Prepared,
+    integers: __m256,
+) {
+    let mut term = _mm256_mul_ps(_mm256_mul_ps(factors.step, _mm256_set1_ps(x.scale)), integers);
+    if S::AFFINE {
+        let minimum = _mm256_mul_ps(factors.minimum, _mm256_set1_ps(x.scaled_sum()));
+        term = _mm256_sub_ps(term, minimum);
+    }
     *sums = bytemuck::cast(_mm256_add_ps(bytemuck::cast(*sums), term));
 }
 
@@ -71,19 +88,6 @@ pub(super) fn half_steps<const STEPS: usize>(cell: &Cell<STEPS>, upper: bool) ->
 pub(super) fn load(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-}
-
-/// Eight of the scales as `f32`; exact.
-#[inline]
-#[target_feature(enable = "f16c")]
-pub(super) fn widen(scales: &Scales, upper: bool) -> __m256 {
-    // SAFETY: reads exactly the borrowed bytes; this load needs no alignment.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(half(scales, upper).as_ptr().cast()) })
-}
-
-#[inline(always)]
-pub(super) fn half<T>([lower, higher]: &[T; 2], upper: bool) -> &T {
-    if upper { higher } else { lower }
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `prepared` | quantizes activations into the order of the vector units |
+//! | `scales` | loads the scales of a cell, with or without minima |
 //! | `blocked` | cuts a product into blocks of outputs and tiles of rows |
 //! | `eight_lanes` | what `avx2` and `avx_vnni` share |
 //! | `attention` | attention scores of sixteen slots |
@@ -22,6 +23,7 @@ mod avx_vnni;
 mod blocked;
 mod eight_lanes;
 mod prepared;
+mod scales;
 
 pub use amx::Amx;
 pub use avx_vnni::AvxVnni;

@@ -1,9 +1,10 @@
 //! Activations as the vector units read them: one contiguous run per tile of rows.
 
 use super::blocked::Unit;
+use super::scales::Scales;
 use crate::kernels::ActivationsMut;
 use crate::kernels::scalar::{ACTIVATION_FLOOR, NotFinite};
-use crate::packed::{GROUP, WeightFormat};
+use crate::packed::GROUP;
 use bytemuck::{Pod, Zeroable};
 use core::arch::x86_64::*;
 
@@ -18,8 +19,22 @@ pub(super) struct Prepared {
     pub(super) values: [i32; GROUP / 4],
     /// Their scale.
     pub(super) scale: f32,
-    /// What the integer sum starts from.
-    pub(super) start: i32,
+    /// What the integer sum starts from; with weights that have a minimum, see [`Start::ScaledSum`].
+    start: i32,
+}
+
+impl Prepared {
+    /// What the integer sum starts from; `unsigned` if the weights are unsigned as they are.
+    #[inline(always)]
+    pub(super) fn start<S: Scales>(&self, unsigned: i32) -> i32 {
+        if S::AFFINE { unsigned } else { self.start }
+    }
+
+    /// What minima are multiplied with.
+    #[inline(always)]
+    pub(super) fn scaled_sum(&self) -> f32 {
+        f32::from_bits(self.start as u32)
+    }
 }
 
 /// Words of a [`Prepared`].
@@ -28,8 +43,8 @@ pub(super) const WORDS: usize = size_of::<Prepared>() / size_of::<u32>();
 /// Activation rows of a tile; each unpacked cell serves all of them.
 pub(super) const TILE: usize = 32;
 
-/// What [`Prepared::start`] is: it takes back what the inner loop adds to every weight to make it
-/// unsigned.
+/// What the word of a [`Prepared`] beside its scale is. A start takes back what the inner loop adds to
+/// every weight to make it unsigned.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
     /// [`MAGIC`] `- bias * sum of the values`.
@@ -37,6 +52,9 @@ pub(super) enum Start {
     /// `-bias * sum of the values` in two `i16`: the first two and the last two of every four
     /// values apart. Sixteen values and a bias of 8 fit.
     Pairs(i16),
+    /// No start, but the bits of `scale * sum of the values`. Weights that have a minimum are
+    /// unsigned as they are.
+    ScaledSum,
 }
 
 /// The bits of 1.5 * 2^23. An integer sum that starts from here ends as the bits of 1.5 * 2^23 plus
@@ -58,10 +76,7 @@ pub(super) unsafe fn quantize_row<U: Unit>(
     if row >= rows {
         return Ok(());
     }
-    let start = match into.format() {
-        WeightFormat::Q4 => U::START_Q4,
-        WeightFormat::Q8 => U::START_Q8,
-    };
+    let start = U::start(into.format());
     let first = row / TILE * TILE;
     let all: &mut [Prepared] = bytemuck::cast_slice_mut(into.words().as_chunks_mut::<WORDS>().0);
     let tile = all.get_mut(first * groups..).unwrap_or_default();
@@ -80,7 +95,7 @@ pub(super) fn prepare_row(
     let slots = tile.get_mut(row..).unwrap_or_default();
     for (slot, x) in slots.iter_mut().step_by(rows.max(1)).zip(padded_groups(x, groups)) {
         let (values, scale) = quantize(&x)?;
-        let start = start.of(values);
+        let start = start.of(values, scale);
         *slot = Prepared { values: bytemuck::cast(values), scale, start };
     }
     Ok(())
@@ -138,7 +153,7 @@ pub(super) fn quantize(x: &[f32; GROUP]) -> Result<(__m256i, f32), NotFinite> {
 impl Start {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn of(self, values: __m256i) -> i32 {
+    pub(super) fn of(self, values: __m256i, scale: f32) -> i32 {
         // Sixteen sums of two neighbours, folded onto the first two.
         let sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), values);
         let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
@@ -149,6 +164,10 @@ impl Start {
                 MAGIC + _mm_cvtsi128_si32(_mm_madd_epi16(sums, _mm_set1_epi16(-bias)))
             }
             Self::Pairs(bias) => _mm_cvtsi128_si32(_mm_mullo_epi16(sums, _mm_set1_epi16(-bias))),
+            Self::ScaledSum => {
+                let sum = _mm_cvtsi128_si32(_mm_madd_epi16(sums, _mm_set1_epi16(1)));
+                (scale * sum as f32).to_bits() as i32
+            }
         }
     }
 }

@@ -1,24 +1,24 @@
 //! 2 rows in 32-bit words, as `SMLAD` takes them; the rows' words alternate.
 //!
-//! - Q4: 4 words per row, each 8 inputs. Nibble `j` of the low half-word is input `8 w + 2 j`, of the
+//! - Nibbles: 4 words per row, each 8 inputs. Nibble `j` of the low half-word is input `8 w + 2 j`, of the
 //!   high half-word input `8 w + 2 j + 1`, in two's complement: a shift and a mask make two
 //!   half-words of 4096 times a weight.
-//! - Q8: 8 words per row, each 4 inputs, as two half-words: 256 times input `4 w + 2` plus input
+//! - Bytes: 8 words per row, each 4 inputs, as two half-words: 256 times input `4 w + 2` plus input
 //!   `4 w`, and the same with the next input each. The upper byte so takes a borrow from a
 //!   negative lower one.
 
 use super::{byte, from_signed_nibble, nibble, put_nibble, signed_nibble};
-use crate::packed::{GROUP, WeightFormat};
+use crate::packed::{GROUP, Width};
 
 /// Byte of the half-word that holds `input`, for `per_word` inputs to a word.
 const fn half_word(row: usize, input: usize, per_word: usize) -> usize {
     (input / per_word * 2 + row) * 4 + input % 2 * 2
 }
 
-pub(super) fn write(format: WeightFormat, cell: &mut [u8], row: usize, values: &[i8; GROUP]) {
+pub(super) fn write(width: Width, cell: &mut [u8], row: usize, values: &[i8; GROUP]) {
     for (input, &weight) in values.iter().enumerate() {
-        match format {
-            WeightFormat::Q8 => {
+        match width {
+            Width::Byte => {
                 let at = half_word(row, input, 4);
                 let Some([low, high]) = cell.get_mut(at..).and_then(|rest| rest.first_chunk_mut())
                 else {
@@ -31,7 +31,7 @@ pub(super) fn write(format: WeightFormat, cell: &mut [u8], row: usize, values: &
                     *high = high.wrapping_add(weight as u8);
                 }
             }
-            WeightFormat::Q4 => {
+            Width::Nibble => {
                 let at = half_word(row, input, 8) + input % 8 / 4;
                 put_nibble(cell, at, input % 4 >= 2, signed_nibble(weight));
             }
@@ -40,14 +40,14 @@ pub(super) fn write(format: WeightFormat, cell: &mut [u8], row: usize, values: &
 }
 
 #[inline(always)]
-pub(super) fn read(format: WeightFormat, cell: &[u8], row: usize) -> [i8; GROUP] {
-    core::array::from_fn(|input| match format {
-        WeightFormat::Q8 => {
+pub(super) fn read(width: Width, cell: &[u8], row: usize) -> [i8; GROUP] {
+    core::array::from_fn(|input| match width {
+        Width::Byte => {
             let at = half_word(row, input, 4);
             let (low, high) = (byte(cell, at), byte(cell, at + 1));
             if input % 4 < 2 { low as i8 } else { high.wrapping_add(low >> 7) as i8 }
         }
-        WeightFormat::Q4 => {
+        Width::Nibble => {
             let at = half_word(row, input, 8) + input % 8 / 4;
             from_signed_nibble(nibble(cell, at, input % 4 >= 2))
         }

@@ -11,7 +11,7 @@ mod rows4;
 mod rows4x8;
 mod words;
 
-use super::{BLOCK_ROWS, GROUP, SCALE_BYTES, WeightFormat};
+use super::{BLOCK_ROWS, Group, GroupScale, WeightFormat};
 
 /// How the weights and scales of a block of 16 rows are ordered.
 ///
@@ -39,14 +39,14 @@ pub enum Layout {
 
 /// Where one row's 32 weights of one group lie.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Byte where the cell starts, among the block's weights.
-    pub(super) cell: usize,
-    /// Byte of the row's scale: among the block's scales if the layout keeps them apart, else among
-    /// its weights.
-    pub(super) scale: usize,
+struct Place {
+    /// Byte among the block's weights where the cell starts, with its scales unless they are kept
+    /// apart.
+    start: usize,
+    /// Byte among the block's weights where the cell's integers start.
+    integers: usize,
     /// Row inside the cell.
-    pub(super) lane: usize,
+    lane: usize,
 }
 
 impl Layout {
@@ -97,11 +97,12 @@ impl Layout {
         }
     }
 
-    /// True if all scales of a matrix lie behind all its weights; else each cell starts with the
-    /// scales of its rows.
+    /// True if all scales of a matrix lie behind all its weights, as affine ones always do; else
+    /// each cell starts with the scales of its rows.
+    #[inline(always)]
     #[must_use]
-    pub const fn keeps_scales_apart(self) -> bool {
-        matches!(self, Self::Rows16)
+    pub const fn keeps_scales_apart(self, format: WeightFormat) -> bool {
+        matches!(self, Self::Rows16) || format.is_affine()
     }
 
     /// 32-bit words that the kernels for this layout keep for `rows` quantized activation rows of
@@ -135,41 +136,40 @@ impl Layout {
     /// they are kept apart.
     #[must_use]
     pub const fn block_bytes(self, format: WeightFormat, groups: usize) -> (usize, usize) {
-        let (weights, scales) = (groups * format.weight_bytes(), groups * SCALE_BYTES);
-        if self.keeps_scales_apart() { (weights, scales) } else { (weights + scales, 0) }
+        let (weights, scales) = (groups * format.weight_bytes(), groups * format.scale_bytes());
+        if self.keeps_scales_apart(format) { (weights, scales) } else { (weights + scales, 0) }
     }
 
     /// Writes the 32 weights of row `row` (below 16) and group `group` of a block whose bytes are
     /// all zero, and their scale. `weights` and `scales` are as long as [`Layout::block_bytes`] says.
     ///
-    /// A row or group outside the block is ignored.
+    /// A row or group outside the block, or a scale that is not of the format's kind, is ignored.
     pub fn write(
         self,
         format: WeightFormat,
         (weights, scales): (&mut [u8], &mut [u8]),
         (row, group): (usize, usize),
-        values: &[i8; GROUP],
-        scale: half::f16,
+        (values, scale): &Group,
     ) {
         let groups = (weights.len() + scales.len()) / format.cell_bytes();
-        let place = self.place(format, groups, row, group);
-        if row >= BLOCK_ROWS || group >= groups {
+        let (place, width) = (self.place(format, groups, row, group), format.width());
+        if row >= BLOCK_ROWS || group >= groups || scale.is_affine() != format.is_affine() {
             return;
         }
-        if let Some(cell) = weights.get_mut(place.cell..) {
+        if let Some(cell) = weights.get_mut(place.integers..) {
             match self {
-                Self::Rows16 => rows16::write(format, cell, place.lane, values),
-                Self::Rows4 => rows4::write(format, cell, place.lane, values),
-                Self::Rows4x8 => rows4x8::write(format, cell, place.lane, values),
-                Self::Dsp => dsp::write(format, cell, place.lane, values),
-                Self::Helium => helium::write(format, cell, place.lane, values),
-                Self::Words => words::write(format, cell, place.lane, values),
+                Self::Rows16 => rows16::write(width, cell, place.lane, values),
+                Self::Rows4 => rows4::write(width, cell, place.lane, values),
+                Self::Rows4x8 => rows4x8::write(width, cell, place.lane, values),
+                Self::Dsp => dsp::write(width, cell, place.lane, values),
+                Self::Helium => helium::write(width, cell, place.lane, values),
+                Self::Words => words::write(width, cell, place.lane, values),
             }
         }
-        let plane = if self.keeps_scales_apart() { scales } else { weights };
-        let bytes = plane.get_mut(place.scale..).and_then(|rest| rest.first_chunk_mut());
-        if let Some(bytes) = bytes {
-            *bytes = scale.to_le_bytes();
+        if self.keeps_scales_apart(format) {
+            scale.write(scales, (row, group));
+        } else if let Some(cell) = weights.get_mut(place.start..) {
+            scale.write(cell, (place.lane, 0));
         }
     }
 
@@ -181,20 +181,22 @@ impl Layout {
         (weights, scales): (&[u8], &[u8]),
         groups: usize,
         (row, group): (usize, usize),
-    ) -> Option<([i8; GROUP], half::f16)> {
-        let place = self.place(format, groups, row, group);
-        let cell = weights.get(place.cell..)?;
+    ) -> Option<Group> {
+        let (place, width) = (self.place(format, groups, row, group), format.width());
+        let cell = weights.get(place.integers..)?;
         let values = match self {
-            Self::Rows16 => rows16::read(format, cell, place.lane),
-            Self::Rows4 => rows4::read(format, cell, place.lane),
-            Self::Rows4x8 => rows4x8::read(format, cell, place.lane),
-            Self::Dsp => dsp::read(format, cell, place.lane),
-            Self::Helium => helium::read(format, cell, place.lane),
-            Self::Words => words::read(format, cell, place.lane),
+            Self::Rows16 => rows16::read(width, cell, place.lane),
+            Self::Rows4 => rows4::read(width, cell, place.lane),
+            Self::Rows4x8 => rows4x8::read(width, cell, place.lane),
+            Self::Dsp => dsp::read(width, cell, place.lane),
+            Self::Helium => helium::read(width, cell, place.lane),
+            Self::Words => words::read(width, cell, place.lane),
         };
-        let plane = if self.keeps_scales_apart() { scales } else { weights };
-        let scale = plane.get(place.scale..)?.first_chunk()?;
-        Some((values, half::f16::from_le_bytes(*scale)))
+        let scale = match self.keeps_scales_apart(format) {
+            true => GroupScale::read(format, scales, (row, group))?,
+            false => GroupScale::read(format, weights.get(place.start..)?, (place.lane, 0))?,
+        };
+        Some((values, scale))
     }
 
     #[inline(always)]
@@ -202,12 +204,12 @@ impl Layout {
         let rows = self.rows();
         let (sub_block, lane) = (row / rows, row % rows);
         let cell = sub_block * groups + group;
-        if self.keeps_scales_apart() {
-            let weights = cell * format.weight_bytes();
-            return Place { cell: weights, scale: cell * SCALE_BYTES + lane * 2, lane };
+        if self.keeps_scales_apart(format) {
+            let start = cell * (format.weight_bytes() * rows / BLOCK_ROWS);
+            return Place { start, integers: start, lane };
         }
         let start = cell * (format.cell_bytes() * rows / BLOCK_ROWS);
-        Place { cell: start + 2 * rows, scale: start + 2 * lane, lane }
+        Place { start, integers: start + 2 * rows, lane }
     }
 }
 
@@ -241,36 +243,59 @@ fn nibble(cell: &[u8], at: usize, high: bool) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::GROUP;
+
+    /// Another one for each row and group.
+    fn scale(format: WeightFormat, row: usize, group: usize) -> GroupScale {
+        let half = |x: usize| half::f16::from_f32(x as f32);
+        match format.is_affine() {
+            false => GroupScale::Plain(half(1 + row * 40 + group)),
+            true => GroupScale::Affine {
+                d: half(1 + row * 8 + group / 8),
+                d_min: half(200 + row * 8 + group / 8),
+                scale: (row * 3 + group) as u8,
+                min: (63 - row * 2 - group) as u8,
+            },
+        }
+    }
 
     #[test]
     fn every_layout_reads_back_what_was_written() {
-        let groups = 3;
-        for layout in Layout::ALL {
+        let groups = 16;
+        for (layout, format) in
+            Layout::ALL.into_iter().flat_map(|l| WeightFormat::ALL.map(|format| (l, format)))
+        {
             assert_eq!(Layout::from_code(layout.code()), Some(layout));
-            for format in [WeightFormat::Q8, WeightFormat::Q4] {
-                let (min, max) = format.range();
-                let span = i32::from(max) - i32::from(min) + 1;
-                let value = |row: usize, group: usize, i: usize| {
-                    (i32::from(min) + ((row * 31 + group * 17 + i * 7) as i32 * 5) % span) as i8
-                };
-                let (weights, scales) = layout.block_bytes(format, groups);
-                assert_eq!(weights + scales, groups * format.cell_bytes());
-                let (mut weights, mut scales) = (std::vec![0; weights], std::vec![0; scales]);
-                for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
-                    let values = core::array::from_fn(|i| value(row, group, i));
-                    let scale = half::f16::from_f32((1 + row * 8 + group) as f32);
-                    layout.write(format, (&mut weights, &mut scales), (row, group), &values, scale);
-                }
-                for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
-                    let read = layout.read(format, (&weights, &scales), groups, (row, group));
-                    let (values, scale) = read.unwrap();
-                    assert_eq!(scale.to_f32(), (1 + row * 8 + group) as f32);
-                    for (i, v) in values.into_iter().enumerate() {
-                        let expected = value(row, group, i);
-                        assert_eq!(v, expected, "{layout:?} {format:?} {row} {group} {i}");
-                    }
-                }
+            let (min, max) = format.range();
+            let span = i32::from(max) - i32::from(min) + 1;
+            let value = |row: usize, group: usize, i: usize| {
+                (i32::from(min) + ((row * 31 + group * 17 + i * 7) as i32 * 5) % span) as i8
+            };
+            let group_of = |row: usize, group: usize| -> Group {
+                (core::array::from_fn(|i| value(row, group, i)), scale(format, row, group))
+            };
+            let (weights, scales) = layout.block_bytes(format, groups);
+            assert_eq!(weights + scales, groups * format.cell_bytes());
+            let (mut weights, mut scales) = (std::vec![0; weights], std::vec![0; scales]);
+            for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
+                let planes = (&mut weights[..], &mut scales[..]);
+                layout.write(format, planes, (row, group), &group_of(row, group));
             }
+            for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
+                let read = layout.read(format, (&weights, &scales), groups, (row, group));
+                assert_eq!(read, Some(group_of(row, group)), "{layout:?} {format:?} {row} {group}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scale_of_another_kind_is_ignored() {
+        for format in WeightFormat::ALL {
+            let other = if format.is_affine() { WeightFormat::Q4 } else { WeightFormat::Q4K };
+            let (mut weights, mut scales) = ([0; 8 * 512], [0; 512]);
+            let planes = (&mut weights[..], &mut scales[..]);
+            Layout::Rows16.write(format, planes, (1, 2), &([1; GROUP], scale(other, 1, 2)));
+            assert!(weights.iter().chain(&scales).all(|byte| *byte == 0));
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{Result, invalid, place, unsupported};
+use super::model::place;
+use super::{Result, invalid, unsupported};
 
 #[derive(Deserialize)]
 pub(super) struct AddedToken {
@@ -22,24 +23,26 @@ pub(super) struct AddedToken {
     special: bool,
 }
 
-/// Puts the added tokens among the pieces; returns their ids.
-pub(super) fn add_specials(
+/// Puts the added tokens among the pieces; returns the ids of special and of ordinary ones.
+pub(super) fn place_all(
     added: &[AddedToken],
+    nfc: bool,
     vocab: &HashMap<String, u32>,
     pieces: &mut Vec<Vec<u8>>,
-) -> Result<Vec<u32>> {
+) -> Result<(Vec<u32>, Vec<u32>)> {
     check_passes(added)?;
-    let mut specials = Vec::with_capacity(added.len());
+    let (mut specials, mut ordinary) = (Vec::new(), Vec::new());
     for (index, token) in added.iter().enumerate() {
         let field = format!("added_tokens[{index}]");
-        for (name, found, wanted, supported) in [
-            ("special", token.special, true, "true"),
-            ("single_word", token.single_word, false, "false"),
-            ("lstrip", token.lstrip, false, "false"),
-            ("rstrip", token.rstrip, false, "false"),
+        for (name, found) in [
+            ("single_word", token.single_word),
+            ("lstrip", token.lstrip),
+            ("rstrip", token.rstrip),
+            // Looked for in the normalized text, where there is a normalizer.
+            ("normalized", token.normalized && nfc),
         ] {
-            if found != wanted {
-                return Err(unsupported(&format!("{field}.{name}"), &found.into(), supported));
+            if found {
+                return Err(unsupported(&format!("{field}.{name}"), &true.into(), "false"));
             }
         }
         match vocab.get(&token.content) {
@@ -49,9 +52,9 @@ pub(super) fn add_specials(
         }
         place(pieces, token.id, token.content.as_bytes().to_vec())
             .map_err(|reason| invalid(field, reason))?;
-        specials.push(token.id);
+        if token.special { &mut specials } else { &mut ordinary }.push(token.id);
     }
-    Ok(specials)
+    Ok((specials, ordinary))
 }
 
 /// Hugging Face looks for added tokens twice: first for those that are not `normalized`, then, in

@@ -10,7 +10,7 @@ use super::four_tokens::{CHUNK, Fours, multiply_fours};
 use super::one_token::{One, ROWS, multiply_one};
 use super::{GROUP_WORDS, TILE};
 use crate::kernels::Activations;
-use crate::packed::{Layout, PackedMatrix, WeightFormat};
+use crate::packed::{Layout, PackedMatrix, Width};
 
 /// What differs between the weight formats.
 struct Loops {
@@ -44,9 +44,9 @@ pub(super) fn matmul(weights: &PackedMatrix<'_>, activations: &Activations<'_>, 
     if groups == 0 {
         return out.fill(0.0);
     }
-    let loops = match weights.format() {
-        WeightFormat::Q4 => &Q4,
-        WeightFormat::Q8 => &Q8,
+    let loops = match weights.format().width() {
+        Width::Nibble => &Q4,
+        Width::Byte => &Q8,
     };
     let pair_bytes = groups * loops.cell_bytes;
     // Rows of weights are padded to a multiple of 16.

@@ -37,6 +37,7 @@ impl Kernels for Helium {
     const NAME: &'static str = "helium";
 
     const LAYOUT: Layout = Layout::Helium;
+    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

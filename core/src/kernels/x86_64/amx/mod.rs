@@ -7,6 +7,7 @@ mod pipeline;
 use super::avx512_vnni::Avx512Vnni;
 use super::blocked::{Q4, Q8, Unit, matmul_prepared};
 use super::prepared::{Prepared, WORDS, prepare_row};
+use super::scales::{Affine, Plain};
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -42,10 +43,7 @@ impl Kernels for Amx {
         into: &mut ActivationsMut<'_>,
     ) -> Result<(), NotFinite> {
         let (rows, groups) = (into.rows(), into.groups());
-        let start = match into.format() {
-            WeightFormat::Q4 => Avx512Vnni::START_Q4,
-            WeightFormat::Q8 => Avx512Vnni::START_Q8,
-        };
+        let start = Avx512Vnni::start(into.format());
         let split = Split::new(rows);
         if row >= rows {
             return Ok(());
@@ -54,7 +52,7 @@ impl Kernels for Amx {
         let tile = into.words().get_mut(first * groups * WORDS..).unwrap_or_default();
         if first < split.tiled {
             // SAFETY: who made the token vouched for AVX2, which AVX-512 includes.
-            return unsafe { order::write_row(x, tile, (row - first, height), groups) };
+            return unsafe { order::write_row(x, start, tile, (row - first, height), groups) };
         }
         let tile: &mut [Prepared] = bytemuck::cast_slice_mut(tile.as_chunks_mut::<WORDS>().0);
         // SAFETY: as above.
@@ -77,8 +75,9 @@ impl Kernels for Amx {
             // SAFETY: who made the token vouched for AMX and AVX-512, and for the permission.
             unsafe {
                 match weights.format() {
-                    WeightFormat::Q4 => pipeline::matmul::<Q4>(weights, &tiles, out),
-                    WeightFormat::Q8 => pipeline::matmul::<Q8>(weights, &tiles, out),
+                    WeightFormat::Q4 => pipeline::matmul::<Plain, Q4>(weights, &tiles, out),
+                    WeightFormat::Q8 => pipeline::matmul::<Plain, Q8>(weights, &tiles, out),
+                    WeightFormat::Q4K => pipeline::matmul::<Affine, Q4>(weights, &tiles, out),
                 }
             }
         }

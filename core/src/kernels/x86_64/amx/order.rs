@@ -1,11 +1,12 @@
 //! Activations as the tile unit loads them.
 //!
 //! Rows are cut into tiles of sixteen and a shorter last one. A tile of `n` rows is kept as
-//! `[groups][10 n]` words: `[n][8]` of values, `n` scales, and `n` zeros, so that sixteen scales can
-//! be read of nine rows and more.
+//! `[groups][10 n]` words: `n` scales, `n` [scaled sums](Start::ScaledSum) (other starts are of no use
+//! here), and `[n][8]` of values. Of a lower tile, what stands behind is read in place of the scales
+//! and scaled sums that it lacks, for outputs that are not stored.
 
 use crate::kernels::scalar::NotFinite;
-use crate::kernels::x86_64::prepared::{WORDS, padded_groups, quantize};
+use crate::kernels::x86_64::prepared::{Start, WORDS, padded_groups, quantize};
 
 /// Rows of a tile register.
 pub(super) const TILE_ROWS: usize = 16;
@@ -40,6 +41,7 @@ impl Split {
 #[target_feature(enable = "avx2")]
 pub(super) fn write_row(
     x: &[f32],
+    start: Start,
     tile: &mut [u32],
     (row, height): (usize, usize),
     groups: usize,
@@ -47,12 +49,14 @@ pub(super) fn write_row(
     let cells = tile.chunks_exact_mut((height * WORDS).max(1));
     for (cell, x) in cells.zip(padded_groups(x, groups)) {
         let (values, scale) = quantize(&x)?;
-        let Some((cell_values, rest)) = cell.split_at_mut_checked(height * 8) else { break };
-        let Some((scales, zeros)) = rest.split_at_mut_checked(height) else { break };
+        let Some((scales, rest)) = cell.split_at_mut_checked(height) else { break };
+        let Some((sums, cell_values)) = rest.split_at_mut_checked(height) else { break };
         let values_there = cell_values.as_chunks_mut::<8>().0.get_mut(row);
-        if let (Some(v), Some(s), Some(z)) = (values_there, scales.get_mut(row), zeros.get_mut(row))
+        if let (Some(v), Some(s), Some(sum)) =
+            (values_there, scales.get_mut(row), sums.get_mut(row))
         {
-            (*v, *s, *z) = (bytemuck::cast(values), scale.to_bits(), 0);
+            let start = start.of(values, scale) as u32;
+            (*v, *s, *sum) = (bytemuck::cast(values), scale.to_bits(), start);
         }
     }
     Ok(())
@@ -77,25 +81,25 @@ impl<'a> Tiles<'a> {
         Self { words, count: rows.div_ceil(TILE_ROWS).min(available), height, groups }
     }
 
+    /// The scales of a group of a tile; sixteen can be read, and as many from `height` on, the
+    /// scaled sums.
+    ///
+    /// # Safety
+    /// There must be such a group of such a tile.
+    #[inline(always)]
+    pub(super) unsafe fn scales(&self, tile: usize, group: usize) -> *const f32 {
+        let cell = tile * self.groups + group;
+        // SAFETY: the caller vouches for the place, and `words` holds all of them.
+        unsafe { self.words.as_ptr().add(cell * self.height * WORDS).cast() }
+    }
+
     /// The values of a group of a tile.
     ///
     /// # Safety
     /// There must be such a group of such a tile.
     #[inline(always)]
     pub(super) unsafe fn values(&self, tile: usize, group: usize) -> *const u32 {
-        let cell = tile * self.groups + group;
-        // SAFETY: the caller vouches for the place, and `words` holds all of them.
-        unsafe { self.words.as_ptr().add(cell * self.height * WORDS) }
-    }
-
-    /// Sixteen scales of a group of a tile, zeros behind those of a lower tile.
-    ///
-    /// # Safety
-    /// There must be such a group of such a tile.
-    #[inline(always)]
-    pub(super) unsafe fn scales(&self, tile: usize, group: usize) -> *const f32 {
-        // SAFETY: the caller vouches for the place; `2 height` words, at least sixteen, follow the
-        // values.
-        unsafe { self.values(tile, group).add(8 * self.height).cast() }
+        // SAFETY: the caller vouches for the place; scales and sums come first.
+        unsafe { self.scales(tile, group).add(2 * self.height).cast() }
     }
 }

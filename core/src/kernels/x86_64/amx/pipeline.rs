@@ -8,9 +8,10 @@
 //! The tile unit runs ahead across the ends of tiles, parts and blocks.
 
 use super::order::{TILE_ROWS, Tiles};
-use crate::kernels::x86_64::avx512_vnni::{load, widen};
-use crate::kernels::x86_64::blocked::{Cell, Q4, Q8, Scales};
+use crate::kernels::x86_64::avx512_vnni::{add_term, load, nibbles};
+use crate::kernels::x86_64::blocked::{Cell, Q4, Q8};
 use crate::kernels::x86_64::prepared::WORDS;
+use crate::kernels::x86_64::scales::{Factors, Scales};
 use crate::packed::{BLOCK_ROWS, PackedMatrix};
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -29,17 +30,17 @@ struct Run {
 }
 
 /// All there is to multiply. The lengths fit together; unsafe code relies on it.
-struct Product<'a, const STEPS: usize> {
+struct Product<'a, S, const STEPS: usize> {
     /// `[blocks, groups]`
     cells: &'a [Cell<STEPS>],
-    /// `[blocks, groups]`
-    scales: &'a [Scales],
+    /// `[blocks, groups / S::GROUPS]`
+    scales: &'a [S],
     blocks: usize,
     tiles: &'a Tiles<'a>,
     columns: usize,
 }
 
-impl<const STEPS: usize> Product<'_, STEPS> {
+impl<S: Scales, const STEPS: usize> Product<'_, S, STEPS> {
     /// Groups of a part. Q8 weights need no unpacking and make one part.
     fn part(&self) -> usize {
         if STEPS == Q4 { PANEL } else { self.tiles.groups }
@@ -75,8 +76,8 @@ impl<const STEPS: usize> Product<'_, STEPS> {
 }
 
 /// What the tile unit multiplies next.
-struct Ahead<'a, const STEPS: usize> {
-    product: &'a Product<'a, STEPS>,
+struct Ahead<'a, S, const STEPS: usize> {
+    product: &'a Product<'a, S, STEPS>,
     /// The run after this one.
     next_run: Option<Run>,
     /// Values and weights of the run, and how many of its groups have been and are in all.
@@ -95,7 +96,7 @@ struct Panel([Cell<Q8>; PANEL]);
 #[repr(align(64))]
 struct Results([[[i32; BLOCK_ROWS]; TILE_ROWS]; TURNS]);
 
-impl<const STEPS: usize> Ahead<'_, STEPS> {
+impl<S: Scales, const STEPS: usize> Ahead<'_, S, STEPS> {
     /// The addresses of the values and of the weights.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,gfni")]
@@ -138,27 +139,20 @@ impl<const STEPS: usize> Ahead<'_, STEPS> {
         if let (Some((cell, rest)), Some(to)) =
             (self.packed.split_first(), self.panel.0.get_mut(group))
         {
-            unpack(cell, to);
+            unpack::<S, STEPS>(cell, to);
             self.packed = rest;
         }
     }
 }
 
-/// The weights of a Q4 cell as bytes.
+/// The weights of a Q4 cell as bytes, or the nibbles where weights have a minimum.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn unpack<const STEPS: usize>(cell: &Cell<STEPS>, unpacked: &mut Cell<Q8>) {
-    // Row by row of a matrix of bits: the weight is the nibble less 8, so that bits 0 to 2 are those
-    // of the nibble, and all others are the opposite of its bit 3.
-    const LOW: i64 = 0x0102_0408_0808_0808;
-    const OPPOSITE: i32 = 0b1111_1000;
-    let low = _mm512_set1_epi64(LOW);
-    let high = _mm512_set1_epi64(LOW << 4);
+fn unpack<S: Scales, const STEPS: usize>(cell: &Cell<STEPS>, unpacked: &mut Cell<Q8>) {
     let (low_half, high_half) = unpacked.split_at_mut(Q4);
     for ((to_low, to_high), step) in low_half.iter_mut().zip(high_half).zip(cell) {
         let bytes = load(step);
-        let low = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, low);
-        let high = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, high);
+        let [low, high] = if S::AFFINE { nibbles(bytes) } else { signed_nibbles(bytes) };
         // SAFETY: writes exactly the 64 bytes of a step each.
         unsafe {
             _mm512_storeu_si512(to_low.as_mut_ptr().cast(), low);
@@ -167,13 +161,26 @@ fn unpack<const STEPS: usize>(cell: &Cell<STEPS>, unpacked: &mut Cell<Q8>) {
     }
 }
 
+/// The low and the high nibbles less 8.
+#[inline]
+#[target_feature(enable = "avx512f,gfni")]
+fn signed_nibbles(bytes: __m512i) -> [__m512i; 2] {
+    // Row by row of a matrix of bits: bits 0 to 2 are those of the nibble, and all others are the
+    // opposite of its bit 3.
+    const LOW: i64 = 0x0102_0408_0808_0808;
+    const OPPOSITE: i32 = 0b1111_1000;
+    let low = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, _mm512_set1_epi64(LOW));
+    let high = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, _mm512_set1_epi64(LOW << 4));
+    [low, high]
+}
+
 /// The outputs of all rows of the tiles.
 ///
 /// # Safety
 /// The processor must have AMX-INT8, AVX-512 F and BW, F16C and GFNI, and the thread must be
 /// permitted to use tiles.
 #[target_feature(enable = "avx512f,avx512bw,f16c,gfni")]
-pub(super) unsafe fn matmul<const STEPS: usize>(
+pub(super) unsafe fn matmul<S: Scales, const STEPS: usize>(
     weights: &PackedMatrix<'_>,
     tiles: &Tiles<'_>,
     out: &mut [f32],
@@ -182,8 +189,8 @@ pub(super) unsafe fn matmul<const STEPS: usize>(
     let blocks = columns.div_ceil(BLOCK_ROWS);
     let (cells, scales) = weights.planes();
     let cells: &[Cell<STEPS>] = cells.as_chunks().0.as_chunks().0.as_chunks().0;
-    let scales: &[Scales] = scales.as_chunks().0.as_chunks().0;
-    let enough = cells.len().min(scales.len()) >= blocks * tiles.groups
+    let scales: &[S] = bytemuck::try_cast_slice(scales).unwrap_or_default();
+    let enough = cells.len().min(scales.len() * S::GROUPS) >= blocks * tiles.groups
         && out.len() >= tiles.count * tiles.height * columns;
     if !enough || blocks * tiles.groups * tiles.count == 0 {
         return;
@@ -222,8 +229,8 @@ pub(super) unsafe fn matmul<const STEPS: usize>(
             unsafe {
                 let scales = tiles.scales(run.tile, group);
                 let cell = run.block * tiles.groups + group;
-                let weight_scales = &*product.scales.as_ptr().add(cell);
-                add_terms(&mut sums, result, scales, weight_scales);
+                let factors = (*product.scales.as_ptr().add(cell / S::GROUPS)).sixteen(cell);
+                add_terms::<S>(&mut sums, result, (scales, tiles.height), factors);
             }
             turn = next_turn;
         }
@@ -237,34 +244,35 @@ pub(super) unsafe fn matmul<const STEPS: usize>(
     unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
 }
 
-/// `sums += (weight_scales * scale) * integers`, each operation rounded, for each row.
+/// Adds the terms of a group to the sums of each row.
 ///
 /// # Safety
-/// There must be sixteen scales. (A reference to them would say so to the compiler, which then loads
-/// several at once and takes them apart with shuffles, instead of broadcasting for free.)
+/// There must be sixteen scales, and as many scaled sums from the `height`th on. (References to them
+/// would say so to the compiler, which then loads several at once and takes them apart with shuffles,
+/// instead of broadcasting for free.)
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn add_terms(
+unsafe fn add_terms<S: Scales>(
     sums: &mut [__m512; TILE_ROWS],
     integers: &[[i32; BLOCK_ROWS]; TILE_ROWS],
-    scales: *const f32,
-    weight_scales: &Scales,
+    (scales, height): (*const f32, usize),
+    factors: Factors<__m512>,
 ) {
-    let weight_scales = widen(weight_scales);
     for (row, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
-        // SAFETY: the caller vouches for the scales; the integers are borrowed.
-        let (scale, integers) =
-            unsafe { (*scales.add(row), _mm512_loadu_si512(integers.as_ptr().cast())) };
-        let scales = _mm512_mul_ps(weight_scales, _mm512_set1_ps(scale));
-        *sums = _mm512_add_ps(*sums, _mm512_mul_ps(scales, _mm512_cvtepi32_ps(integers)));
+        // SAFETY: the caller vouches for scales and scaled sums; the integers are borrowed.
+        unsafe {
+            let x = (*scales.add(row), *scales.add(height + row));
+            let integers = _mm512_loadu_si512(integers.as_ptr().cast());
+            add_term::<S>(sums, factors, x, _mm512_cvtepi32_ps(integers));
+        }
     }
 }
 
 /// The sums that earlier parts left, or zeros.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_sums<const STEPS: usize>(
-    product: &Product<'_, STEPS>,
+fn load_sums<S: Scales, const STEPS: usize>(
+    product: &Product<'_, S, STEPS>,
     run: Run,
     out: &[f32],
 ) -> [__m512; TILE_ROWS] {
@@ -281,8 +289,8 @@ fn load_sums<const STEPS: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_sums<const STEPS: usize>(
-    product: &Product<'_, STEPS>,
+fn store_sums<S: Scales, const STEPS: usize>(
+    product: &Product<'_, S, STEPS>,
     run: Run,
     sums: &[__m512; TILE_ROWS],
     out: &mut [f32],
