@@ -4,6 +4,7 @@
 
 mod q4k;
 
+#[allow(unused_imports, reason = "each test file uses its own part")]
 pub use q4k::with_q4k;
 
 use demask::image::{

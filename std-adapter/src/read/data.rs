@@ -23,6 +23,7 @@ pub enum Access {
 pub(in crate::read) enum Data {
     Mapped(FileMap),
     Copied { path: PathBuf, file: File, length: u64 },
+    Memory(Vec<u8>),
 }
 
 impl Data {
@@ -40,6 +41,7 @@ impl Data {
         match self {
             Self::Mapped(map) => map.path(),
             Self::Copied { path, .. } => path,
+            Self::Memory(_) => Path::new("(memory)"),
         }
     }
 
@@ -48,6 +50,7 @@ impl Data {
         match self {
             Self::Mapped(map) => map.bytes().len() as u64,
             Self::Copied { length, .. } => *length,
+            Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 
@@ -56,6 +59,7 @@ impl Data {
         match self {
             Self::Mapped(map) => Box::new(map.bytes()),
             Self::Copied { file, .. } => Box::new(BufReader::with_capacity(1 << 16, file)),
+            Self::Memory(bytes) => Box::new(bytes.as_slice()),
         }
     }
 
@@ -68,9 +72,9 @@ impl Data {
         match self {
             Self::Mapped(map) => {
                 map.check_unchanged()?;
-                let range = range.start as usize..range.end as usize;
-                Ok(take(map.bytes().get(range).unwrap_or_default()))
+                Ok(take(part(map.bytes(), range)))
             }
+            Self::Memory(bytes) => Ok(take(part(bytes, range))),
             Self::Copied { path, file, length } => {
                 let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
                 read_exact_at(file, &mut bytes, range.start).map_err(|source| {
@@ -93,6 +97,10 @@ impl Data {
             map.release(range.start as usize..range.end as usize);
         }
     }
+}
+
+fn part(bytes: &[u8], range: Range<u64>) -> &[u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
 #[cfg(unix)]

@@ -145,6 +145,10 @@ impl<K: Kernels> Model for Packed<'_, K> {
         self.0.shifted_logits()
     }
 
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
     fn slide(&mut self, keep: usize, drop: usize) -> bool {
         self.0.slide(keep, drop)
     }
