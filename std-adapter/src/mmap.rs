@@ -48,6 +48,18 @@ pub enum MapError {
     },
 }
 
+/// How the weights of a file are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Mapped: nothing is copied, and unused parts are never read. A file that shrinks in the very
+    /// moment of an access ends the process, see the head of this module.
+    #[default]
+    Mapped,
+    /// Read into memory, of GGUF files piece by piece: a file that shrinks is an error, whenever that
+    /// happens.
+    Copied,
+}
+
 /// A file's bytes, read-only. The first one is on a 64-byte boundary.
 #[derive(Debug)]
 pub struct FileMap {
@@ -64,6 +76,17 @@ enum Bytes {
 }
 
 impl FileMap {
+    /// Maps a regular file, or copies it into memory.
+    ///
+    /// # Errors
+    /// As [`FileMap::open`] and [`FileMap::read`].
+    pub fn open_as(path: &Path, access: Access) -> Result<Self, MapError> {
+        match access {
+            Access::Mapped => Self::open(path),
+            Access::Copied => Self::read(path),
+        }
+    }
+
     /// Copies a regular file into memory, where changes of the file cannot reach it.
     ///
     /// # Errors

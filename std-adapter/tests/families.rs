@@ -25,7 +25,7 @@ impl WithKernels for Job<'_> {
     /// The bits of all logits.
     fn run<K: Kernels + 'static>(self, kernels: K) -> Vec<u32> {
         let (layers, embedding) = self.formats;
-        let quantization = Quantization { layers, embedding, layout: K::LAYOUT };
+        let quantization = Quantization { layers, embedding, layout: K::LAYOUT, keep: false };
         let image = image_with(&sections(self.config), quantization, self.seed);
         let image = ModelImage::parse(&image).unwrap();
         let limits =

@@ -5,7 +5,7 @@
 //! family.
 
 use demask::image::{Architecture, TensorRole};
-use demask_std::read::Access;
+use demask_std::mmap::Access;
 use demask_std::read::folder::HfFolder;
 use std::fs;
 use std::path::Path;
@@ -99,7 +99,7 @@ fn damage_weights(random: &mut Random, weights: &mut Vec<u8>) {
 
 /// Opens a folder and, if that succeeds, reads every number of it.
 fn read_whole(folder: &Path, access: Access) -> bool {
-    let opened = match HfFolder::open_with(folder, access) {
+    let opened = match HfFolder::open_as(folder, access) {
         Ok(opened) => opened,
         Err(error) => {
             let text = error.to_string();

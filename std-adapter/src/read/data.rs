@@ -5,18 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::mmap::{FileMap, MapError, open_regular};
-
-/// How the weights of a file are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Mapped: nothing is copied, and unused parts are never read. A file that shrinks in the very
-    /// moment of an access ends the process, see [`crate::mmap`].
-    #[default]
-    Mapped,
-    /// Read into memory piece by piece: a file that shrinks is an error, whenever that happens.
-    Copied,
-}
+use crate::mmap::{Access, FileMap, MapError, open_regular};
 
 /// A file with access to any range of it.
 #[derive(Debug)]

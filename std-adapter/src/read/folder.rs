@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use demask::image::{Architecture, TensorRole};
 
-use super::Access;
 use super::adaln::Modulation;
 use super::families::{Place, Source, Stored};
 use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
 use super::safetensors::{StoredType, Weights, WeightsError, check_finite};
+use crate::mmap::Access;
 
 /// Why a folder was refused.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +88,9 @@ impl HfFolder {
     /// mapped.
     ///
     /// # Errors
-    /// As [`Self::open_with`].
+    /// As [`Self::open_as`].
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
-        Self::open_with(folder, Access::Mapped)
+        Self::open_as(folder, Access::Mapped)
     }
 
     /// The same with a choice of how the weights are reached.
@@ -98,7 +98,7 @@ impl HfFolder {
     /// # Errors
     /// [`FolderError`]: a file is missing or malformed, an option is not supported, or
     /// configuration and weights do not belong together.
-    pub fn open_with(folder: &Path, access: Access) -> Result<Self, FolderError> {
+    pub fn open_as(folder: &Path, access: Access) -> Result<Self, FolderError> {
         if !folder.is_dir() {
             return Err(FolderError::NotAFolder(folder.to_owned()));
         }
@@ -169,16 +169,6 @@ impl HfFolder {
         match source.place {
             Place::Zeros => Ok(StoredType::F32),
             _ => self.weights.stored_type(&source.name()),
-        }
-    }
-
-    /// Lets go of the memory of rows that were read; they can be read again.
-    pub fn release(&self, role: TensorRole, rows: Range<usize>) {
-        let (have, _) = role.shape(&self.config.model);
-        if let Ok(source) = self.source(role) {
-            for (tensor, rows) in source.pieces(have, rows) {
-                self.weights.release(&tensor, rows);
-            }
         }
     }
 

@@ -14,8 +14,6 @@ pub mod hf_config;
 pub mod safetensors;
 pub mod tokenizer_json;
 
-pub use data::Access;
-
 use std::io::{self, Read};
 use std::path::Path;
 

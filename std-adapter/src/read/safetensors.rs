@@ -1,8 +1,8 @@
 //! Weights of a Hugging Face folder: one `model.safetensors`, or shards with an index.
 //!
-//! Nothing is read before it is asked for, and nothing is kept: the files are mapped, or read piece
-//! by piece where a file may change while it is in use, see [`Access`]. Every length, offset and name comes from a file that may be broken or hostile and is checked before
-//! use. Format: <https://github.com/huggingface/safetensors#format>.
+//! Nothing is read before it is asked for, and nothing is kept: the files are mapped, or read piece by
+//! piece where a file may change while it is in use, see [`Access`]. Every length, offset and name
+//! comes from a file that may be broken or hostile and is checked before use. Format: <https://github.com/huggingface/safetensors#format>.
 
 mod error;
 mod shard;
@@ -17,8 +17,8 @@ use serde::Deserialize;
 pub use self::error::WeightsError;
 use self::shard::Shard;
 pub use self::shard::StoredType;
-use super::data::Access;
 use super::read_capped;
+use crate::mmap::Access;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -28,7 +28,6 @@ const MAX_SHARDS: usize = 1024;
 /// The tensors of a folder, or of one file, by name.
 #[derive(Debug)]
 pub struct Weights {
-    access: Access,
     shards: Vec<Shard>,
     /// Index into `shards`.
     tensors: BTreeMap<String, usize>,
@@ -49,8 +48,8 @@ impl Weights {
         let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
         if single.exists() {
-            let mut weights = Self { access, shards: Vec::new(), tensors: BTreeMap::new() };
-            weights.add_shard(&single)?;
+            let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+            weights.add_shard(&single, access)?;
             Ok(weights)
         } else if index.exists() {
             Self::open_shards(folder, &index, access)
@@ -63,7 +62,7 @@ impl Weights {
         let bad = |reason: String| WeightsError::Index { path: path.to_owned(), reason };
         let bytes = read_capped(path, MAX_INDEX_BYTES).map_err(|e| bad(e.to_string()))?;
         let index: ShardIndex = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-        let mut weights = Self { access, shards: Vec::new(), tensors: BTreeMap::new() };
+        let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
         let mut opened: BTreeMap<&str, usize> = BTreeMap::new();
         for (tensor, file) in &index.weight_map {
             // A shard lies beside its index; anything with a separator could lead out of the folder.
@@ -79,7 +78,7 @@ impl Weights {
                     return Err(WeightsError::MissingShard(shard));
                 }
                 opened.insert(file, weights.shards.len());
-                weights.add_shard(&shard)?;
+                weights.add_shard(&shard, access)?;
             }
             if weights.tensors.get(tensor) != opened.get(file.as_str()) {
                 return Err(WeightsError::NotInShard { tensor: tensor.clone(), path: shard });
@@ -88,8 +87,8 @@ impl Weights {
         Ok(weights)
     }
 
-    fn add_shard(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let shard = Shard::open(path, self.access)?;
+    fn add_shard(&mut self, path: &Path, access: Access) -> Result<(), WeightsError> {
+        let shard = Shard::open(path, access)?;
         for tensor in shard.names() {
             if let Some(other) = self.tensors.get(&tensor).and_then(|&i| self.shards.get(i)) {
                 let (first, second) = (other.path().to_owned(), path.to_owned());
@@ -158,14 +157,6 @@ impl Weights {
     pub fn stored_type(&self, tensor: &str) -> Result<StoredType, WeightsError> {
         let (_, info) = self.find(tensor)?;
         StoredType::of(tensor, info.dtype)
-    }
-
-    /// Lets go of the memory of rows that were read; they can be read again.
-    pub fn release(&self, tensor: &str, rows: Range<usize>) {
-        if let (Ok((_, cols)), Ok((shard, info))) = (self.shape(tensor), self.find(tensor)) {
-            let count = rows.end.saturating_sub(rows.start);
-            shard.release(info, rows.start.saturating_mul(cols), count.saturating_mul(cols));
-        }
     }
 
     fn find(&self, tensor: &str) -> Result<(&Shard, &TensorInfo), WeightsError> {

@@ -23,12 +23,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+pub use crate::mmap::Access;
 pub use config::GgufOptions;
 pub use error::{GgufError, HeaderError};
 pub use model::GgufModel;
 pub use vocab::GgufVocab;
 
-pub use super::Access;
 pub(crate) use super::shortened;
 pub(crate) use shards::SPLIT_KEYS;
 

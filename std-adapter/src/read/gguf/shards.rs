@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::error::GgufError;
 use super::header::Header;
 use super::value::{Number, Value};
-use crate::read::data::{Access, Data};
+use crate::mmap::Access;
+use crate::read::data::Data;
 
 const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";

@@ -6,7 +6,8 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::WeightsError;
-use crate::read::data::{Access, Data};
+use crate::mmap::Access;
+use crate::read::data::Data;
 
 /// The header of an 8B model takes 40 kB, that of one with thousands of experts a few MB.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -101,17 +102,11 @@ impl Shard {
         first: usize,
         out: &mut [f32],
     ) -> Result<Option<()>, WeightsError> {
-        match self.range(info, first, out.len()) {
-            Some(range) => Ok(Some(self.file.with(range, |bytes| convert(kind, bytes, out))?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Lets go of the memory of elements that were read.
-    pub(super) fn release(&self, info: &TensorInfo, first: usize, count: usize) {
-        if let Some(range) = self.range(info, first, count) {
-            self.file.release(range);
-        }
+        let Some(range) = self.range(info, first, out.len()) else { return Ok(None) };
+        self.file.with(range.clone(), |bytes| convert(kind, bytes, out))?;
+        // Whoever reads weights keeps them in a form of its own.
+        self.file.release(range);
+        Ok(Some(()))
     }
 
     /// Place in the file of `count` elements of a tensor from `first` on.
