@@ -194,6 +194,11 @@ fn refuses_other_options_by_name() {
         refuses(&config, "rope_scaling", scaled.clone());
         refuses(&config, "rope_scaling", json!({"type": "yarn", "factor": 4.0}));
         refuses(&config, "rope_parameters", scaled.clone());
+        let by_layer = json!({"full_attention": {"rope_type": "default", "rope_theta": 1e6}});
+        let config_of_layers = with(&config, json!({"rope_theta": null}));
+        let error =
+            open(&with(&config_of_layers, json!({"rope_parameters": by_layer})), &Shapes::new());
+        assert!(error.unwrap_err().to_string().contains("rope_theta"));
         refuses(&config, "use_sliding_window", json!(true));
         refuses(&config, "layer_types", json!(["full_attention", "sliding_attention"]));
         refuses(&config, "partial_rotary_factor", json!(0.5));
