@@ -1,5 +1,5 @@
-//! Packing an image for other processors: the same weights and answers in another [`Layout`], at the
-//! same offsets.
+//! Packing an image for other processors in place: the same weights and answers in another
+//! [`Layout`], at the same offsets.
 
 use demask::ModelImage;
 use demask::image::{
@@ -27,21 +27,13 @@ use std::ops::Range;
 /// ```
 pub fn repack(image: &mut [u8], layout: Layout) -> Result<(), ImageError> {
     ModelImage::parse(image)?;
-    repack_unsealed(image, layout, &mut |_| ())?;
+    repack_tensors(image, layout)?;
     seal(image)
 }
 
-/// Packs `image` in place like [`repack`], but neither checks the digests nor makes new ones: for an
-/// image that is used at once and not stored. Needs as much memory again as the largest tensor
-/// takes. `progress` is told the bytes of every tensor done.
-///
-/// # Errors
-/// [`ImageError`] if the structure of the image is not valid; it is then unchanged.
-pub fn repack_unsealed(
-    image: &mut [u8],
-    layout: Layout,
-    progress: &mut dyn FnMut(usize),
-) -> Result<(), ImageError> {
+/// Packs the tensors one after the other, each in its place. Needs as much memory again as the
+/// largest one takes.
+fn repack_tensors(image: &mut [u8], layout: Layout) -> Result<(), ImageError> {
     let mut packed = Vec::new();
     for tensor in packed_tensors(image)? {
         packed.clear();
@@ -59,7 +51,6 @@ pub fn repack_unsealed(
         bytes.copy_from_slice(&packed);
         let kind = kind_code(tensor.format, layout).to_le_bytes();
         image[tensor.kind_at..][..4].copy_from_slice(&kind);
-        progress(tensor.place.len());
     }
     Ok(())
 }

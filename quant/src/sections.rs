@@ -70,18 +70,33 @@ impl Sections {
 
 /// One tensor of the image to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TensorPlan {
-    pub(crate) role: TensorRole,
-    pub(crate) format: Format,
-    pub(crate) layout: Layout,
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-    /// From the start of the WEIGHTS section.
-    pub(crate) offset: u64,
-    /// Without padding.
-    pub(crate) bytes: u64,
-    /// The source can hand over its integers, and they fit the format.
-    pub(crate) exact: bool,
+pub struct TensorPlan {
+    /// Which tensor.
+    pub role: TensorRole,
+    /// How it will be stored.
+    pub format: Format,
+    /// In which order, if it is packed.
+    pub layout: Layout,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// From the start of the WEIGHTS section, in bytes.
+    pub offset: u64,
+    /// Stored size, without padding.
+    pub bytes: u64,
+    /// The source hands over its integers and scales, and this format holds them as they are.
+    pub exact: bool,
+}
+
+/// The tensors that an image will have, in file order: what packing does, before it is done.
+#[must_use]
+pub fn plan_tensors(
+    config: &ModelConfig,
+    quantization: Quantization,
+    source: &dyn WeightSource,
+) -> Vec<TensorPlan> {
+    Tensors::new(config, quantization, source).list
 }
 
 /// All tensors, in file order.

@@ -7,6 +7,7 @@
 //! | [`mmap`], [`atomic`], [`npy`] | files: mapped for reading, written whole or not at all |
 //! | [`load`] | a model as the user names it |
 //! | [`prompt`] | a user's text to the ids of a canvas, and back |
+//! | [`chat`] | chat messages to text, with the model's own template |
 //! | [`detect`] | the fastest kernels that the processor has |
 //! | [`pool`] | threads as the engine's executor |
 //! | [`runtime`] | a loaded model made ready: packed engine or float reference |
@@ -17,6 +18,7 @@
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod chat;
 pub mod cli;
 pub mod detect;
 pub mod harness;

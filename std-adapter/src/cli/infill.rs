@@ -1,7 +1,8 @@
 //! `demask infill`: masks anywhere in a text.
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs, OutputArgs};
-use super::run::{Outcome, live_view, tokenizer_of, with_session};
+use super::outcome::Outcome;
+use super::run::{live_view, tokenizer_of, with_session};
 use super::{CliError, Problem};
 use crate::prompt;
 use crate::runtime::Memory;
@@ -43,18 +44,17 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
     let mut memory = Memory::default();
     let settings = args.machine.settings(decoding.canvas);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    let mut outcome = Outcome::of(&*network, opened.elapsed());
+    let mut outcome = Outcome::of(&*network, opened.elapsed(), canvas.len());
     with_session(&mut *network, &decoding, |session| {
         session.begin_infill(&canvas, decoding.options).problem()?;
         let steps = decoding.steps_planned();
-        let mut view = live_view(&tokenizer, &model, &args.output, steps, Duration::ZERO);
-        outcome.run(session, &mut view)?;
-        view.finish()?;
+        let style = args.output.style();
+        let view = live_view(&tokenizer, &model, style, steps, Duration::ZERO);
+        outcome.run(session, view)?;
         outcome.tokens = session.canvas().to_vec();
         outcome.text = prompt::decode(&tokenizer, &outcome.tokens, Specials::Render);
         Ok(())
     })?;
-    outcome.prompt_tokens = canvas.len();
     outcome.print(&args.output)
 }
 

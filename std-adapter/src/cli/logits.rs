@@ -26,7 +26,12 @@ pub(super) struct LogitsArgs {
 
 pub(super) fn run(args: &LogitsArgs) -> Result<(), CliError> {
     let model = args.model.open()?;
-    let size = super::run::canvas_size(args.ids.len(), 0, model.config().context as usize)?;
+    let (size, context) = (args.ids.len(), model.config().context as usize);
+    if size > context {
+        return Err(CliError::new(format!(
+            "these are {size} ids, but the model's context is {context} tokens; leave some out"
+        )));
+    }
     let runtime = args.model.runtime(&model)?;
     let mut memory = Memory::default();
     let mut network = runtime.network(&args.machine.settings(size), &mut memory).problem()?;

@@ -1,19 +1,17 @@
 //! `demask run`, and the demo.
 
-use super::live::LiveView;
+use super::live::{LiveView, Style};
 use super::options::{
     AnyCache, AnyEos, AnyPolicy, DecodeArgs, Decoding, MachineArgs, ModelArgs, OutputArgs,
 };
+use super::outcome::Outcome;
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::prompt;
 use crate::runtime::{Memory, Network, Runtime};
-use crate::usage;
 use clap::Args;
-use demask::text::{Specials, Tokenizer};
+use demask::text::Tokenizer;
 use demask::{Session, SessionMemory};
-use serde::Serialize;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// What the bundled model answers when nothing is asked.
@@ -37,101 +35,6 @@ pub(super) struct RunArgs {
     machine: MachineArgs,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-/// What a decode came to.
-#[derive(Debug, Serialize)]
-pub(super) struct Outcome {
-    /// The answer, up to its end token.
-    pub(super) text: String,
-    /// Every generated token, end tokens included.
-    pub(super) tokens: Vec<u32>,
-    /// Tokens that left the canvas while the text went on.
-    pub(super) dropped: u64,
-    /// Forward passes.
-    forwards: u32,
-    /// Rows that went through the network, over all passes.
-    rows: u64,
-    /// Checksum over all scores and commits, 16 hexadecimal digits.
-    checksum: String,
-    /// Wall time of opening the model and making it ready.
-    load_seconds: f64,
-    /// Wall time of decoding.
-    seconds: f64,
-    /// Most memory that the process has had, in bytes, where the system says so.
-    peak_rss: Option<u64>,
-    /// Tokens of the prompt, template included.
-    pub(super) prompt_tokens: usize,
-    /// Arithmetic that was used.
-    kernels: &'static str,
-}
-
-impl Outcome {
-    /// Nothing yet, on a network that took `load` to get ready.
-    pub(super) fn of(network: &dyn Network, load: Duration) -> Self {
-        Self {
-            text: String::new(),
-            tokens: Vec::new(),
-            dropped: 0,
-            forwards: 0,
-            rows: 0,
-            checksum: String::new(),
-            load_seconds: load.as_secs_f64(),
-            seconds: 0.0,
-            peak_rss: None,
-            prompt_tokens: 0,
-            kernels: network.kernels(),
-        }
-    }
-
-    /// Runs a session that has begun, and takes its counts.
-    pub(super) fn run<W: Write>(
-        &mut self,
-        session: &mut AnySession<'_, '_>,
-        view: &mut LiveView<'_, W>,
-    ) -> Result<(), CliError> {
-        let started = Instant::now();
-        view.begin(session.canvas());
-        session.run(view).problem()?;
-        self.seconds = started.elapsed().as_secs_f64();
-        self.dropped = session.dropped();
-        self.forwards = session.forwards();
-        self.rows = session.rows_computed();
-        self.checksum = session.checksum().to_string();
-        self.peak_rss = usage::peak_memory();
-        Ok(())
-    }
-
-    /// Prints JSON, or the text where no live view has shown it.
-    pub(super) fn print(&self, output: &OutputArgs) -> Result<(), CliError> {
-        let mut out = std::io::stdout().lock();
-        if output.json {
-            writeln!(out, "{}", serde_json::to_string(self).problem()?)?;
-            return Ok(());
-        }
-        writeln!(out, "{}", self.text)?;
-        if self.dropped > 0 {
-            eprintln!(
-                "demask: the text outgrew the canvas: {} tokens were written without sight of those \
-                 that had left it; see --canvas and --pin",
-                self.dropped
-            );
-        }
-        if output.stats {
-            eprintln!("{}", self.stats());
-        }
-        Ok(())
-    }
-
-    fn stats(&self) -> String {
-        let peak = self.peak_rss.map_or("unknown".into(), |bytes| {
-            format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-        });
-        format!(
-            "ready in {:.2} s, {} forwards over {} rows in {:.2} s, kernels {}, peak memory {peak}",
-            self.load_seconds, self.forwards, self.rows, self.seconds, self.kernels
-        )
-    }
 }
 
 /// The vocabulary, or the reason why there is no text.
@@ -193,16 +96,13 @@ fn answer(job: &Job<'_>, decode: &DecodeArgs, output: &OutputArgs) -> Result<(),
     let mut memory = Memory::default();
     let settings = job.machine.settings(decoding.canvas);
     let mut network = job.runtime.network(&settings, &mut memory).problem()?;
-    let mut outcome = Outcome::of(&*network, job.opened.elapsed());
-    outcome.prompt_tokens = job.prompt.len();
+    let mut outcome = Outcome::of(&*network, job.opened.elapsed(), job.prompt.len());
     with_session(&mut *network, &decoding, |session| {
         session.begin(&job.prompt, decoding.length, decoding.options).problem()?;
         let steps = decoding.steps_planned();
-        let mut view = live_view(&tokenizer, job.model, output, steps, job.frame);
-        outcome.run(session, &mut view)?;
-        view.finish()?;
-        outcome.tokens = session.generated().to_vec();
-        outcome.text = prompt::decode(&tokenizer, session.answer(), Specials::Skip);
+        let view = live_view(&tokenizer, job.model, output.style(), steps, job.frame);
+        let gone = outcome.run(session, view)?;
+        outcome.take_answer((job.model, &tokenizer), &decoding, session, &gone);
         Ok(())
     })?;
     outcome.print(output)
@@ -211,27 +111,14 @@ fn answer(job: &Job<'_>, decode: &DecodeArgs, output: &OutputArgs) -> Result<(),
 pub(super) fn live_view<'t>(
     tokenizer: &Tokenizer<'t>,
     model: &LoadedModel,
-    output: &OutputArgs,
+    style: Style,
     steps: usize,
     frame: Duration,
 ) -> LiveView<'t, std::io::Stdout> {
     let c = model.config();
     let vocabulary =
         demask::Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id };
-    let (out, style) = (std::io::stdout(), output.style());
-    LiveView::new(out, style, tokenizer, vocabulary, steps, frame)
-}
-
-/// Length of the canvas, or advice if the model has no room for it.
-pub(super) fn canvas_size(prompt: usize, length: usize, context: usize) -> Result<usize, CliError> {
-    let canvas = prompt.saturating_add(length);
-    if canvas > context {
-        return Err(CliError::new(format!(
-            "the prompt has {prompt} tokens and {length} are to be generated, but the model's \
-             context is {context} tokens; shorten the prompt or lower --gen-length"
-        )));
-    }
-    Ok(canvas.max(1))
+    LiveView::new(std::io::stdout(), style, tokenizer, vocabulary, steps, frame)
 }
 
 /// A session with everything chosen at run time.

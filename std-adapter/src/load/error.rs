@@ -2,6 +2,7 @@
 
 use crate::mmap::MapError;
 use crate::read::folder::FolderError;
+use crate::read::gguf::GgufError;
 use crate::read::tokenizer_json::TokenizerJsonError;
 use demask::image::ImageError;
 use demask::text::TokenizerError;
@@ -50,10 +51,7 @@ pub enum LoadError {
     /// The tokenizer is not valid.
     #[error("the tokenizer cannot be used: {0}")]
     Tokenizer(TokenizerError),
-    /// A GGUF file.
-    #[error(
-        "{} is a GGUF file, which this version does not read; give an image (.dmk) or the Hugging \
-         Face folder that it was made from", .0.display()
-    )]
-    Gguf(PathBuf),
+    /// The GGUF file is not a usable model.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
 }

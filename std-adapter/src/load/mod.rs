@@ -1,20 +1,24 @@
-//! A model as the user names it: an image file, a Hugging Face folder, or the bundled model.
+//! A model as the user names it: an image, a GGUF file, a Hugging Face folder, or the bundled model.
 
 mod error;
 mod source;
+mod text;
 
 pub use error::LoadError;
 pub use source::{Source, Weights};
 
-use crate::mmap::FileMap;
-use crate::prompt::{self, Prompt};
+use crate::chat::{ChatError, ChatTemplate};
+use crate::mmap::{Access, FileMap, MapError, open_regular};
+use crate::prompt::Prompt;
 use crate::read::folder::HfFolder;
-use crate::read::tokenizer_json;
+use crate::read::generation::GenerationDefaults;
+use crate::read::gguf::{GgufModel, GgufOptions};
 use demask::ModelImage;
 use demask::image::{ImageError, ModelConfig};
 use demask::text::Tokenizer;
-use demask_quant::tokenizer::TokenizerData;
+use std::io::Read;
 use std::path::Path;
+use text::TextSide;
 
 /// Bytes on a 64-byte boundary, as images must be.
 #[repr(C, align(64))]
@@ -31,13 +35,15 @@ pub const BUNDLED_NAME: &str = "intents";
 pub struct LoadOptions {
     /// Check the digests of an image, for which it must be read whole.
     pub verify: bool,
-    /// Map files instead of copying them into memory. A mapped file must stay as it is.
-    pub map: bool,
+    /// How files are reached.
+    pub access: Access,
+    /// What a GGUF file leaves open.
+    pub gguf: GgufOptions,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { verify: true, map: true }
+        Self { verify: true, access: Access::Mapped, gguf: GgufOptions::default() }
     }
 }
 
@@ -45,41 +51,41 @@ impl Default for LoadOptions {
 #[derive(Debug)]
 pub struct LoadedModel {
     source: Source,
-    /// TOKENIZER section made from a folder's tokenizer.json.
-    tokenizer: Option<Vec<u8>>,
-    prompt: Prompt,
+    text: TextSide,
     config: ModelConfig,
+    generation: GenerationDefaults,
 }
 
 impl LoadedModel {
-    /// Opens an image file or a Hugging Face folder; the name `intents` means the bundled model
-    /// unless a file or folder is called that. Digests are checked if `verify` is true.
+    /// Opens an image, a GGUF file (all files of a split one) or a Hugging Face folder; the name
+    /// `intents` means the bundled model unless a file or folder is called that. The digests of an
+    /// image are checked if `verify` is true.
     ///
     /// # Errors
     /// [`LoadError`].
     pub fn open(path: &Path, verify: bool) -> Result<Self, LoadError> {
-        Self::open_with(path, &LoadOptions { verify, ..LoadOptions::default() })
+        Self::open_as(path, &LoadOptions { verify, ..LoadOptions::default() })
     }
 
     /// [`open`](Self::open) with all that can be chosen.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn open_with(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn open_as(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         if path.is_dir() {
-            return Self::open_folder(path);
+            return Self::open_folder(path, options);
         }
         if path == Path::new(BUNDLED_NAME) && !path.exists() {
             return Self::bundled(options.verify);
         }
-        let file = if options.map { FileMap::open(path)? } else { FileMap::read(path)? };
-        if file.bytes().starts_with(b"GGUF") {
-            return Err(LoadError::Gguf(path.to_owned()));
+        if is_gguf(path)? {
+            return Self::open_gguf(path, options);
         }
+        let file = FileMap::open_as(path, options.access)?;
         let at = |source| LoadError::Image { path: path.to_owned(), source };
-        let (prompt, config) = check_image(file.bytes(), options.verify).map_err(at)?;
+        let (text, config) = check_image(file.bytes(), options.verify).map_err(at)?;
         file.check_unchanged()?;
-        Ok(Self { source: Source::File(file), tokenizer: None, prompt, config })
+        Ok(Self::new(Source::File(file), text, config))
     }
 
     /// The model inside this program.
@@ -88,28 +94,26 @@ impl LoadedModel {
     /// [`LoadError::Image`] if the program file is damaged.
     pub fn bundled(verify: bool) -> Result<Self, LoadError> {
         let at = |source| LoadError::Image { path: BUNDLED_NAME.into(), source };
-        let (prompt, config) = check_image(&BUNDLED.0, verify).map_err(at)?;
-        Ok(Self { source: Source::Bundled, tokenizer: None, prompt, config })
+        let (text, config) = check_image(&BUNDLED.0, verify).map_err(at)?;
+        Ok(Self::new(Source::Bundled, text, config))
     }
 
-    fn open_folder(path: &Path) -> Result<Self, LoadError> {
-        let folder = HfFolder::open(path)?;
+    fn open_folder(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let folder = HfFolder::open_as(path, options.access)?;
+        let text = TextSide::of_folder(&folder, path)?;
         let config = folder.config().model;
-        let data = folder.tokenizer().map(read_tokenizer).transpose()?;
-        let tokenizer = data.as_ref().map(TokenizerData::to_section).transpose()?;
-        let prompt = match data.as_ref().zip(tokenizer.as_ref()) {
-            Some((data, section)) => {
-                let tokenizer = Tokenizer::parse(section).map_err(LoadError::Tokenizer)?;
-                let (tokens, model) = (tokenizer.vocab_len(), config.vocab_size);
-                if tokens > model {
-                    return Err(LoadError::Vocabulary { tokenizer: tokens, model });
-                }
-                prompt::from_tokenizer(data, &tokenizer)
-            }
-            None => Prompt::default(),
-        };
-        let source = Source::Folder(Box::new(folder));
-        Ok(Self { source, tokenizer, prompt, config })
+        let generation = folder.config().generation.clone();
+        Ok(Self { generation, ..Self::new(Source::Folder(Box::new(folder)), text, config) })
+    }
+
+    fn open_gguf(path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let model = GgufModel::open(path, options.access, &options.gguf)?;
+        let (text, config) = (TextSide::of_gguf(&model)?, *model.config());
+        Ok(Self::new(Source::Gguf(Box::new(model)), text, config))
+    }
+
+    fn new(source: Source, text: TextSide, config: ModelConfig) -> Self {
+        Self { source, text, config, generation: GenerationDefaults::default() }
     }
 
     /// Shape and constants.
@@ -121,13 +125,27 @@ impl LoadedModel {
     /// What stands around a user's text.
     #[must_use]
     pub fn prompt(&self) -> &Prompt {
-        &self.prompt
+        &self.text.prompt
     }
 
     /// Tokens that end an answer, beside the end token of the configuration.
     #[must_use]
     pub fn stop_ids(&self) -> &[u32] {
-        &[]
+        &self.text.stop_ids
+    }
+
+    /// From chat messages to text, if the model has a template.
+    ///
+    /// # Errors
+    /// [`ChatError`](crate::chat::ChatError) if its template cannot be used.
+    pub fn chat_template(&self) -> Result<Option<&ChatTemplate>, &ChatError> {
+        self.text.template.as_ref().map(Result::as_ref).transpose()
+    }
+
+    /// What its publishers recommend for decoding.
+    #[must_use]
+    pub fn generation(&self) -> &GenerationDefaults {
+        &self.generation
     }
 
     /// Where the weights are.
@@ -136,7 +154,7 @@ impl LoadedModel {
         &self.source
     }
 
-    /// The image, unless the model is a folder.
+    /// The image, if the model is one.
     #[must_use]
     pub fn image(&self) -> Option<ModelImage<'_>> {
         let bytes = self.source.image_bytes()?;
@@ -147,7 +165,7 @@ impl LoadedModel {
     /// The vocabulary, if the model has one.
     #[must_use]
     pub fn tokenizer(&self) -> Option<Tokenizer<'_>> {
-        match &self.tokenizer {
+        match &self.text.section {
             Some(section) => Tokenizer::parse(section).ok(),
             None => self.image()?.tokenizer().copied(),
         }
@@ -156,7 +174,7 @@ impl LoadedModel {
     /// The TOKENIZER section's bytes.
     #[must_use]
     pub fn tokenizer_section(&self) -> Option<&[u8]> {
-        match &self.tokenizer {
+        match &self.text.section {
             Some(section) => Some(section),
             None => {
                 let image = self.image()?;
@@ -167,15 +185,19 @@ impl LoadedModel {
     }
 }
 
-fn read_tokenizer(path: &Path) -> Result<TokenizerData, LoadError> {
-    tokenizer_json::read(path)
-        .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })
+/// Whether a file says that it is one of llama.cpp's.
+fn is_gguf(path: &Path) -> Result<bool, MapError> {
+    let (file, _) = open_regular(path)?;
+    let mut magic = Vec::new();
+    let read = file.take(4).read_to_end(&mut magic);
+    read.map_err(|source| MapError::Io { path: path.to_owned(), source })?;
+    Ok(magic == b"GGUF")
 }
 
-fn check_image(bytes: &[u8], verify: bool) -> Result<(Prompt, ModelConfig), ImageError> {
+fn check_image(bytes: &[u8], verify: bool) -> Result<(TextSide, ModelConfig), ImageError> {
     let image = match verify {
         true => ModelImage::parse(bytes)?,
         false => ModelImage::parse_unverified(bytes)?,
     };
-    Ok((prompt::from_image(image.prompt()), *image.config()))
+    Ok((TextSide::of_image(&image), *image.config()))
 }

@@ -26,10 +26,12 @@ mod added;
 mod model;
 mod pipeline;
 
+pub(crate) use model::{alphabet, bytes};
+
 /// The largest in use (vocabularies of 256k ids, merges as pairs) take 35 MB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Four times the largest vocabulary in use.
-const MAX_IDS: u32 = 1 << 20;
+pub(crate) const MAX_IDS: u32 = 1 << 20;
 /// Everything but the model and the added tokens is a few kB.
 const MAX_SETTING_BYTES: usize = 1 << 20;
 

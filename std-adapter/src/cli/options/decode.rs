@@ -159,8 +159,10 @@ impl DecodeArgs {
         canvas: usize,
     ) -> Result<Decoding, CliError> {
         let attention = model.config().features.attention;
+        let published = model.generation();
+        let sub_block = published.sub_block_length.map(|length| length as usize);
         let block_length = self.block_length.unwrap_or(match attention {
-            Attention::BlockCausal(block) => block as usize,
+            Attention::BlockCausal(block) => sub_block.unwrap_or(block as usize),
             // Long answers go block by block, as these models are used; short ones as a whole.
             Attention::Bidirectional if length > 2 * BLOCK && length.is_multiple_of(BLOCK) => BLOCK,
             Attention::Bidirectional => length,
@@ -182,7 +184,8 @@ impl DecodeArgs {
             seed: self.seed,
             ..Options::one_block(length)
         };
-        Ok(Decoding { length, canvas, options, policy: self.policy(several)?, cache, eos })
+        let policy = self.policy(several, published.threshold)?;
+        Ok(Decoding { length, canvas, options, policy, cache, eos })
     }
 
     /// Tokens of the canvas for `length` tokens after `prompt` others: the model's context, or less.
@@ -205,7 +208,7 @@ impl DecodeArgs {
         Ok(text.min(limit).max(1))
     }
 
-    fn policy(&self, several_blocks: bool) -> Result<Policy, CliError> {
+    fn policy(&self, several_blocks: bool, published: Option<f32>) -> Result<Policy, CliError> {
         let name = match (self.policy, self.threshold, self.steps) {
             (Some(PolicyName::LowConfidence), Some(_), _) => {
                 return Err(CliError::new(
@@ -222,7 +225,7 @@ impl DecodeArgs {
             (None, None, None) if several_blocks => PolicyName::Threshold,
             (None, None, _) => PolicyName::LowConfidence,
         };
-        let threshold = self.threshold.unwrap_or(DEFAULT_THRESHOLD);
+        let threshold = self.threshold.or(published).unwrap_or(DEFAULT_THRESHOLD);
         match (name, (0.0..=1.0).contains(&threshold)) {
             (PolicyName::LowConfidence, _) => Ok(Policy::LowConfidence),
             (PolicyName::Threshold, true) => Ok(Policy::Threshold(threshold)),

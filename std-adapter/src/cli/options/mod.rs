@@ -10,17 +10,22 @@ use super::live::{ColorChoice, Style};
 use super::{CliError, Problem};
 use crate::detect::Choice;
 use crate::load::{LoadOptions, LoadedModel};
+use crate::mmap::Access;
+use crate::read::gguf::GgufOptions;
 use crate::runtime::{Held, Runtime, Settings};
 use clap::{Args, ValueEnum};
+use demask::image::Architecture;
 use demask::packed::Format;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Formats that weights can be rounded to while a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RoundTo {
     /// 4.5 bits per weight, embedding and head in Q8
     Q4,
+    /// 4.6 bits per weight with minima, embedding and head in Q8
+    Q4k,
     /// 8.5 bits per weight
     Q8,
 }
@@ -28,7 +33,7 @@ pub enum RoundTo {
 /// Which model, and how it is opened.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Image (.dmk), Hugging Face folder, or `intents` for the bundled model
+    /// Image (.dmk), GGUF file, Hugging Face folder, or `intents` for the bundled model
     pub model: PathBuf,
     /// Round the weights to this type while loading [default: as they are stored; f32, f16 and bf16
     /// run in the float reference, which is slow]
@@ -37,9 +42,42 @@ pub struct ModelArgs {
     /// Skip the digests of a very large image
     #[arg(long)]
     pub no_verify: bool,
-    /// Copy the file into memory instead of mapping it: safe where it may change or shrink meanwhile
+    /// How its files are read.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// How the files of a model are read.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// Copy files into memory instead of mapping them: safe where they may change or shrink meanwhile
     #[arg(long)]
     pub no_mmap: bool,
+    /// Family of a GGUF file that does not tell: fast-dllm-v2, sdar, dream, ...
+    #[arg(long, value_name = "NAME", value_parser = family)]
+    pub family: Option<Architecture>,
+    /// Tokens per block of the attention of a block-causal model in a GGUF file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub attention_block: Option<u32>,
+}
+
+fn family(name: &str) -> Result<Architecture, String> {
+    let found = Architecture::ALL.into_iter().find(|family| family.name() == name);
+    found.ok_or_else(|| {
+        format!("there are {}", Architecture::ALL.map(Architecture::name).join(", "))
+    })
+}
+
+impl SourceArgs {
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// [`LoadError`](crate::load::LoadError) as a [`CliError`].
+    pub fn open(&self, path: &Path, verify: bool) -> Result<LoadedModel, CliError> {
+        let access = if self.no_mmap { Access::Copied } else { Access::Mapped };
+        let gguf = GgufOptions { family: self.family, block_length: self.attention_block };
+        LoadedModel::open_as(path, &LoadOptions { verify, access, gguf }).problem()
+    }
 }
 
 impl ModelArgs {
@@ -48,8 +86,7 @@ impl ModelArgs {
     /// # Errors
     /// [`LoadError`](crate::load::LoadError) as a [`CliError`].
     pub fn open(&self) -> Result<LoadedModel, CliError> {
-        let options = LoadOptions { verify: !self.no_verify, map: !self.no_mmap };
-        let model = LoadedModel::open_with(&self.model, &options).problem()?;
+        let model = self.source.open(&self.model, !self.no_verify)?;
         let packed = model.image().is_some_and(|_| model.is_quantized());
         if packed && self.round_to.is_some() {
             return Err(CliError::new(format!(
@@ -67,6 +104,7 @@ impl ModelArgs {
         match self.round_to {
             None => Held::AsStored,
             Some(RoundTo::Q4) => Held::Rounded(Format::Q4),
+            Some(RoundTo::Q4k) => Held::Rounded(Format::Q4K),
             Some(RoundTo::Q8) => Held::Rounded(Format::Q8),
         }
     }

@@ -9,6 +9,7 @@
 //! | [`value`] | metadata values |
 //! | [`config`] | from metadata to [`ModelConfig`](demask::image::ModelConfig) |
 //! | [`vocab`] | the vocabulary, as it stands in the file |
+//! | `tokenizer` | from the vocabulary to a tokenizer |
 
 pub mod config;
 mod error;
@@ -16,6 +17,7 @@ pub mod header;
 mod model;
 mod places;
 mod shards;
+mod tokenizer;
 pub mod value;
 pub mod vocab;
 
