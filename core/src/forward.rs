@@ -9,10 +9,10 @@ mod sweep;
 
 use crate::decode::{Sampling, Score};
 use crate::exec::{Executor, Pieces, Split};
-use crate::image::{Attention, ModelConfig, ModelImage};
+use crate::image::{Attention, FAMILIES, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
-use crate::layers::rope::{MAX_POSITIONS, fill_tables};
+use crate::layers::rope::{self, MAX_POSITIONS};
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Pass, Vocabulary};
@@ -41,6 +41,11 @@ pub enum EngineError {
     NotQuantized,
     /// The memory was planned for another model, or for fewer workers.
     WrongPlan,
+    /// This build has no code for a part of the model.
+    MissingPart {
+        /// What the model needs.
+        part: &'static str,
+    },
     /// The weights are packed for other processors than the kernels are written for.
     Layout {
         /// Packing of the image.
@@ -61,6 +66,11 @@ impl fmt::Display for EngineError {
             Self::WrongPlan => {
                 f.write_str("the memory was planned for another model or fewer workers")
             }
+            Self::MissingPart { part } => write!(
+                f,
+                "the model needs {part}, which this build leaves out; build `demask` with the cargo \
+                 feature `families`"
+            ),
             Self::Layout { image, kernels } => write!(
                 f,
                 "the image is packed as {}, and these kernels read {}; convert it with `demask pack`",
@@ -81,7 +91,8 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     /// Binds weights to memory from [`Plan::carve`](crate::Plan::carve) and fills the rotary tables.
     ///
     /// # Errors
-    /// [`EngineError`] if the image is not quantized or the memory belongs to another plan.
+    /// [`EngineError`] if the image is not quantized, the memory belongs to another plan, or this build
+    /// lacks a part that the model needs.
     pub fn new(
         image: &ModelImage<'a>,
         mut memory: EngineMemory<'a>,
@@ -89,6 +100,10 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         executor: E,
     ) -> Result<Self, EngineError> {
         let config = image.config();
+        if let Some(part) = config.features.part_of_families(config.head_dim).filter(|_| !FAMILIES)
+        {
+            return Err(EngineError::MissingPart { part });
+        }
         if image.layout() != K::LAYOUT && !K::READS_ANY_LAYOUT {
             return Err(EngineError::Layout { image: image.layout(), kernels: K::LAYOUT });
         }
@@ -118,7 +133,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for layer in 0..config.layers {
             LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
         }
-        fill_tables(config, (memory.cos, memory.sin), (0, 0));
+        rope::fill_tables(config, (memory.cos, memory.sin), (0, 0));
         Ok(Self { image: *image, outer, memory, kernels, executor, slid: 0 })
     }
 
@@ -258,6 +273,7 @@ fn context<'t, 'a, K: Kernels>(
         model_dim: c.model_dim as usize,
         eps: c.norm_eps,
         pairs: c.rope_pairs,
+        rotated: c.rope_dim() as usize,
         sees: c.features.attention,
         attention: AttentionShape {
             heads: c.heads as usize,
@@ -317,6 +333,13 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         .map_err(|_| ForwardError::NotFinite { layer: None })
     }
 
+    fn begin(&mut self) {
+        if self.slid > 0 {
+            self.slid = 0;
+            rope::fill_tables(self.image.config(), (self.memory.cos, self.memory.sin), (0, 0));
+        }
+    }
+
     fn slide(&mut self, keep: usize, drop: usize) -> bool {
         let memory = &mut self.memory;
         let slid = self.slid.saturating_add(drop);
@@ -324,8 +347,7 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             return false;
         }
         memory.ring.slide(keep, drop);
-        let tables = (&mut *memory.cos, &mut *memory.sin);
-        fill_tables(self.image.config(), tables, (keep, keep.saturating_add(slid)));
+        rope::slide(self.image.config(), (memory.cos, memory.sin), (keep, drop), slid);
         self.slid = slid;
         true
     }

@@ -62,14 +62,40 @@ pub fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 
-/// `x * sigmoid(x)`, the gate of SwiGLU: `x e^x / (1 + e^x)` below zero and `x / (1 + e^-x)` above,
-/// so that the exponent is never positive.
+/// `x * sigmoid(v)`: `x e^v / (1 + e^v)` where `v` is below zero and `x / (1 + e^-v)` above, so that the
+/// exponent is never positive.
+#[inline(always)]
+fn times_sigmoid(x: f32, v: f32) -> f32 {
+    let e = exp(-v.abs());
+    let numerator = if v < 0.0 { x * e } else { x };
+    numerator / (1.0 + e)
+}
+
+/// `x * sigmoid(x)`, the gate of SwiGLU.
 #[inline(always)]
 #[must_use]
 pub fn silu(x: f32) -> f32 {
-    let e = exp(-x.abs());
-    let numerator = if x < 0.0 { x * e } else { x };
-    numerator / (1.0 + e)
+    times_sigmoid(x, x)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+#[must_use]
+pub fn sigmoid(x: f32) -> f32 {
+    times_sigmoid(1.0, x)
+}
+
+/// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016). The second factor
+/// is the sigmoid of twice the argument of `tanh`.
+///
+/// ```
+/// assert!((demask::math::gelu(1.0) - 0.841_192).abs() < 1e-6);
+/// ```
+#[inline(always)]
+#[must_use]
+pub fn gelu(x: f32) -> f32 {
+    const TWICE_SQRT_TWO_OVER_PI: f32 = 1.595_769_2;
+    times_sigmoid(x, TWICE_SQRT_TWO_OVER_PI * (x + 0.044_715 * ((x * x) * x)))
 }
 
 /// Nearest integer, ties to even, for `|x| < 2^22`.
@@ -101,6 +127,38 @@ pub fn sum_by(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
         *chain += term(x);
     }
     tree_sum(chains)
+}
+
+/// Dot product of two slices, in the order of [`sum_by`].
+#[inline(always)]
+#[must_use]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let [sum] = dots(a, [b]);
+    sum
+}
+
+/// Dot products of `x` with each of `others`, in the order of [`sum_by`]. Several at once keep a
+/// vector unit busy: a chain alone waits for each of its additions.
+#[inline(always)]
+#[must_use]
+pub fn dots<const N: usize>(x: &[f32], others: [&[f32]; N]) -> [f32; N] {
+    let mut chains = [[0.0f32; LANES]; N];
+    let (rows, rest) = x.as_chunks::<LANES>();
+    let split = others.map(|other| other.as_chunks::<LANES>());
+    for (i, row) in rows.iter().enumerate() {
+        for (chains, (other, _)) in chains.iter_mut().zip(&split) {
+            let Some(other) = other.get(i) else { continue };
+            for ((chain, x), y) in chains.iter_mut().zip(row).zip(other) {
+                *chain += x * y;
+            }
+        }
+    }
+    for (chains, (_, other)) in chains.iter_mut().zip(&split) {
+        for ((chain, x), y) in chains.iter_mut().zip(rest).zip(*other) {
+            *chain += x * y;
+        }
+    }
+    chains.map(tree_sum)
 }
 
 /// Largest number of a slice, minus infinity if there is none; NaNs are passed over.
@@ -170,12 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn gelu_and_sigmoid_are_the_textbook_functions_and_never_overflow() {
+        for i in -2000..=2000 {
+            let x = i as f32 * 0.01;
+            let wide = f64::from(x);
+            let tanh =
+                ((2.0 / core::f64::consts::PI).sqrt() * (wide + 0.044715 * wide.powi(3))).tanh();
+            let expected = wide / 2.0 * (1.0 + tanh);
+            assert!((f64::from(gelu(x)) - expected).abs() <= 1e-6 * wide.abs().max(1.0), "{x}");
+            let expected = 1.0 / (1.0 + (-wide).exp());
+            assert!((f64::from(sigmoid(x)) - expected).abs() <= 1e-7, "{x}");
+        }
+        assert_eq!((gelu(1e30), sigmoid(1e30)), (1e30, 1.0));
+        assert!(gelu(-1e30).is_finite() && gelu(f32::NEG_INFINITY).is_infinite());
+        assert!(gelu(f32::NAN).is_nan() && sigmoid(-1e30) < 1e-27);
+    }
+
+    #[test]
     fn reductions_use_eight_chains_and_the_fixed_tree() {
         let values: [f32; 11] = core::array::from_fn(|i| (i as f32 + 0.3) * 1.7);
         let v = values;
         let by_hand = (((v[0] + v[8]) + v[4]) + ((v[2] + v[10]) + v[6]))
             + (((v[1] + v[9]) + v[5]) + (v[3] + v[7]));
         assert_eq!(sum_by(&values, |x| x).to_bits(), by_hand.to_bits());
+        let ones = [1.0; 11];
+        assert_eq!(dots(&values, [&ones, &values]), [by_hand, sum_by(&values, |x| x * x)]);
+        assert_eq!(dot(&values, &ones), by_hand);
         assert_eq!(finite_max_abs(&[1.0, -3.0, 2.0]), Some(3.0));
         assert_eq!(finite_max_abs(&[1.0, f32::NAN]), None);
         assert_eq!(finite_max_abs(&[f32::NEG_INFINITY]), None);

@@ -2,7 +2,8 @@
 
 use crate::cache::KvRing;
 use crate::decode::{Commit, HEAD_CHUNK, Score, ScoreAccumulator};
-use crate::image::ModelConfig;
+use crate::image::{FAMILIES, ModelConfig};
+use crate::layers::experts::{ExpertScratch, ExpertScratchShape};
 use crate::layers::linear::ActivationBuffer;
 use crate::packed::{GROUP, Layout};
 use crate::plan::{Limits, MAX_CANVAS, MEMORY_ALIGN, PlanError, Size};
@@ -22,21 +23,27 @@ pub(crate) struct ScratchShape {
     model_dim: usize,
     head_dim: usize,
     canvas: usize,
+    experts: ExpertScratchShape,
 }
 
 impl ScratchShape {
     pub(crate) const fn new(c: &ModelConfig, limits: &Limits) -> Self {
-        let (model, ffn) = (c.model_dim as usize, c.ffn_dim as usize);
+        let (model, ffn) = (c.model_dim as usize, c.widest_ffn());
         let (query, kv) = (c.query_dim(), c.kv_dim());
+        let experts = match c.features.experts {
+            Some(experts) => experts.count as usize,
+            None => 0,
+        };
         Self {
             tile: limits.tile,
             groups: max(max(model, ffn), query).div_ceil(GROUP),
-            wide_a: max(max(ffn, query), kv),
+            wide_a: max(max(max(ffn, query), kv), experts),
             wide_b: max(max(ffn, model), HEAD_CHUNK),
             layout: limits.layout,
             model_dim: model,
             head_dim: c.head_dim as usize,
             canvas: limits.canvas,
+            experts: ExpertScratchShape::new(c, limits.tile),
         }
     }
 
@@ -50,6 +57,7 @@ impl ScratchShape {
             .plus(Size::of::<f32>(self.tile))
             .plus(Size::product::<f32>(self.tile, self.canvas))
             .plus(Size::of::<ScoreAccumulator>(self.tile))
+            .plus(self.experts.bytes())
     }
 }
 
@@ -142,9 +150,9 @@ impl<'a> SessionMemory<'a> {
 pub(crate) struct Scratch<'a> {
     /// Quantized input of the matrix products.
     pub(crate) activations: ActivationBuffer<'a>,
-    /// `[tile, wide_a]` floats.
+    /// `[tile, wide_a]` floats: gates, queries, keys, values, scores of experts.
     pub(crate) a: &'a mut [f32],
-    /// `[tile, wide_b]` floats.
+    /// `[tile, wide_b]` floats: outputs of the layer's two halves, logits of the head.
     pub(crate) b: &'a mut [f32],
     /// One normalized row.
     pub(crate) row: &'a mut [f32],
@@ -155,6 +163,7 @@ pub(crate) struct Scratch<'a> {
     pub(crate) attention: &'a mut [f32],
     /// Running score records of the tile.
     pub(crate) accumulators: &'a mut [ScoreAccumulator],
+    pub(crate) experts: ExpertScratch<'a>,
 }
 
 impl<'a> Scratch<'a> {
@@ -172,6 +181,10 @@ impl<'a> Scratch<'a> {
             query_scales: carver.take(s.tile, 1)?,
             attention: carver.take(s.tile, s.canvas)?,
             accumulators: carver.take(s.tile, 1)?,
+            experts: match FAMILIES {
+                true => s.experts.take(&mut carver)?,
+                false => ExpertScratch::default(),
+            },
         })
     }
 }

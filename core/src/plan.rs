@@ -177,7 +177,7 @@ impl Plan {
         let kv_ring = Size::product::<i8>(entries, config.kv_dim())
             .times(2)
             .plus(Size::product::<f32>(entries, config.kv_heads as usize).times(2));
-        let rope = Size::product::<f32>(l.canvas, config.head_dim as usize / 2).times(2);
+        let rope = Size::product::<f32>(l.canvas, config.rope_dim() as usize / 2).times(2);
         let scratch = ScratchShape::new(config, l).bytes().times(l.workers);
         let session = SessionMemory::size(l.canvas);
         let total = hidden.plus(kv_ring).plus(rope).plus(scratch).plus(session);
@@ -254,8 +254,8 @@ impl Plan {
             kv_heads,
             head_dim: c.head_dim as usize,
         };
-        let cos = carver.take(canvas, c.head_dim as usize / 2)?;
-        let sin = carver.take(canvas, c.head_dim as usize / 2)?;
+        let half = c.rope_dim() as usize / 2;
+        let (cos, sin) = (carver.take(canvas, half)?, carver.take(canvas, half)?);
         let shape = ScratchShape::new(c, &self.limits);
         let scratch =
             carver.take(self.limits.workers, self.parts.scratch / self.limits.workers.max(1))?;

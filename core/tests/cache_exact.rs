@@ -3,14 +3,14 @@
 
 mod common;
 
-use common::{Aligned, Random, SMALLEST, image};
+use common::{Aligned, Random, SMALLEST, image, random_config};
 use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
 use demask::decode::{Even, FillAll, Score, Threshold};
-use demask::image::{Attention, Features, ModelConfig, ModelImage};
+use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{
-    Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError, StepEvent,
-    Trace,
+    Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError,
+    SessionMemory, StepEvent, Trace,
 };
 
 /// The bits of all scores of a step, and its commits.
@@ -90,15 +90,25 @@ fn decode(
     Ok((record, session.rows_computed()))
 }
 
+/// A plain transformer, or one with features of any family.
 fn model(attention: Attention, shifted_logits: bool, random: &mut Random) -> ModelConfig {
     let causal = attention == Attention::CAUSAL;
+    let config = match random.below(2) {
+        0 => random_config(random, attention),
+        _ => ModelConfig { layers: 1 + random.below(3) as u32, ..SMALLEST },
+    };
     ModelConfig {
-        layers: 1 + random.below(3) as u32,
         vocab_size: 29,
         mask_id: if causal { 29 } else { 1 },
-        features: Features { attention, shifted_logits, ..Features::PLAIN },
-        ..SMALLEST
+        features: Features { attention, shifted_logits, ..config.features },
+        ..config
     }
+}
+
+fn with_layers(config: ModelConfig, layers: u32) -> ModelConfig {
+    let fewer = |e: Experts| Experts { dense_layers: e.dense_layers.min(layers), ..e };
+    let features = Features { experts: config.features.experts.map(fewer), ..config.features };
+    ModelConfig { layers, features, ..config }
 }
 
 fn prompt(length: usize, random: &mut Random) -> Vec<u32> {
@@ -196,7 +206,7 @@ fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
     for case in 0..30 {
         let block = [1, 2, 4][random.below(3)];
         let config = model(Attention::BlockCausal(block), block == 1 || case % 2 == 0, &mut random);
-        let image = image(ModelConfig { layers: 1, ..config }, Format::Q8, random.next());
+        let image = image(with_layers(config, 1), Format::Q8, random.next());
         let image = ModelImage::parse(&image).unwrap();
         let block = block as usize;
         let prompt = prompt(1 + random.below(9), &mut random);
@@ -223,7 +233,7 @@ fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
 fn a_window_starts_as_a_canvas_with_room_for_all() {
     let mut random = Random(5);
     let config = model(Attention::BlockCausal(4), false, &mut random);
-    let image = image(ModelConfig { layers: 3, ..config }, Format::Q4, 11);
+    let image = image(with_layers(config, 3), Format::Q4, 11);
     let image = ModelImage::parse(&image).unwrap();
     let prompt = prompt(6, &mut random);
     let options = options(4, 23, &mut random);
@@ -234,6 +244,31 @@ fn a_window_starts_as_a_canvas_with_room_for_all() {
     // Six tokens of prompt: the canvas is full after 18 steps, and the window moves first then.
     assert_eq!(large.steps[..18], small.steps[..18]);
     assert_ne!(large.steps[18..], small.steps[18..]);
+}
+
+#[test]
+fn a_window_leaves_nothing_behind_for_the_next_text() {
+    let mut random = Random(7);
+    let config = model(Attention::BlockCausal(4), true, &mut random);
+    let image = image(config, Format::Q8, 3);
+    let image = ModelImage::parse(&image).unwrap();
+    let prompt = prompt(5, &mut random);
+    let options = Options { pinned: 4, ..options(4, 23, &mut random) };
+    common::with_engine(&image, 20, |engine| {
+        let mut memory = Aligned::zeroed(SessionMemory::bytes(20).unwrap());
+        let memory = SessionMemory::carve(&mut memory, 20).unwrap();
+        let method = Method::with_policy(Threshold(0.5)).with_cache(BlockCache::default());
+        let mut session = Session::new(engine, memory, method);
+        let mut checksums = [0; 2];
+        for checksum in &mut checksums {
+            session.begin(&prompt, 91, options).unwrap();
+            session.run(&mut ()).unwrap();
+            assert_eq!(session.dropped(), 76);
+            *checksum = session.checksum().value();
+        }
+        assert_eq!(checksums[0], checksums[1]);
+    })
+    .unwrap();
 }
 
 #[test]

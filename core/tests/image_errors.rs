@@ -3,13 +3,17 @@
 mod common;
 
 use common::{
-    Aligned, SMALLEST, image, reseal, section_at, small_image, tensor_at, tensor_entry_at,
-    with_engine,
+    Aligned, SMALLEST, image, image_with, reseal, section_at, sections, small_image, tensor_at,
+    tensor_entry_at, with_engine, with_q4k,
 };
-use demask::EngineError;
-use demask::image::{ImageError as E, ModelImage, SectionKind, TensorRole, kind_code, peek_config};
+use demask::image::{
+    ImageError as E, ModelConfig, ModelImage, SectionKind, TensorRole, kind_code, peek_config,
+};
+use demask::kernels::integer::Integer;
 use demask::packed::{Format, Layout};
 use demask::text::TokenizerError;
+use demask::{Engine, EngineError, Limits, Plan, Serial};
+use demask_quant::Quantization;
 
 /// Offset of entry `index` of the section table.
 fn entry(index: usize) -> usize {
@@ -167,6 +171,66 @@ fn absurd_sizes_name_their_field() {
     assert_eq!(word(13, 0), E::Tensor { role, problem });
 }
 
+/// A feature that the configuration has and the tensors do not, and the other way round.
+#[test]
+fn features_and_tensors_that_do_not_belong_together() {
+    use TensorRole as Role;
+    let refused = |experts: bool, word: usize, value: &dyn Fn(u32) -> u32| {
+        let mut image = match experts {
+            true => common::small_image_with_experts(Format::Q8),
+            false => small_image(Format::Q8),
+        };
+        let at = section_at(&image, SectionKind::Config).0 + 4 * word;
+        let old = u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+        image[at..at + 4].copy_from_slice(&value(old).to_le_bytes());
+        reseal(&mut image);
+        ModelImage::parse(&image).map(|_| ()).expect_err("the change should be refused")
+    };
+    let another = |role| E::Tensor { role, problem: "expected here, another one found" };
+    let missing = |role| E::Tensor { role, problem: "missing from the table" };
+    let shape = |role| E::Tensor { role, problem: "shape differs from the configuration" };
+    // Biases, norms of heads, LayerNorm, GELU, bias of the head: announced, and not there.
+    for (bit, error) in [
+        (3, another(Role::QueryBias(0))),
+        (4, another(Role::QueryNorm(0))),
+        (5, another(Role::AttentionNormBias(0))),
+        (6, another(Role::Up(0))),
+        (7, missing(Role::HeadBias)),
+    ] {
+        assert_eq!(refused(false, 13, &|flags| flags ^ 1 << bit), error, "bit {bit}");
+    }
+    // There, and not announced.
+    for (bit, error) in [
+        (3, another(Role::Key(0))),
+        (4, another(Role::AttentionOutput(0))),
+        (5, another(Role::Query(0))),
+        (6, E::Config("experts (not with GELU)")),
+        (7, E::SurplusTensors),
+        (9, another(Role::ExpertGates(1))),
+    ] {
+        assert_eq!(refused(true, 13, &|flags| flags ^ 1 << bit), error, "bit {bit}");
+    }
+    // Numbers of the experts: count, chosen, width, shared width, dense layers, groups, chosen groups.
+    let counts = "experts (at most 1024, of which a row takes 1 to 16)";
+    for (word, value, error) in [
+        (16, 0, E::Config("experts (details without a count)")),
+        (16, 9, shape(Role::Router(1))),
+        (17, 7, E::Config(counts)),
+        (18, 24, E::Config("experts (widths must be multiples of 16)")),
+        (18, 32, shape(Role::ExpertGates(1))),
+        (19, 0, another(Role::OutputNorm)),
+        (19, 11, shape(Role::Gate(1))),
+        (20, 0, another(Role::Router(0))),
+        (20, 3, E::Config(counts)),
+        (21, 4, E::Config("experts (groups or scale)")),
+        (22, 4, E::Config("experts (groups or scale)")),
+        (23, f32::NAN.to_bits(), E::Config("experts (groups or scale)")),
+        (24, 1, E::Config("reserved words")),
+    ] {
+        assert_eq!(refused(true, word, &|_| value), error, "word {word}");
+    }
+}
+
 #[test]
 fn the_tensor_table() {
     let bytes = small_image(Format::Q8);
@@ -183,7 +247,9 @@ fn the_tensor_table() {
     let order = "packed in an order that this version does not know";
     for (code, problem) in [
         (0, "unknown format"),
-        (5, "unknown format"),
+        (6, "unknown format"),
+        (5, order),
+        (5 | 1 << 8, "q4k needs a multiple of 256 columns; store it as q4 or q8"),
         (0xff, "unknown format"),
         (q8 | 1 << 16, "unknown flags"),
         (1 << 8 | 1, order),
@@ -239,7 +305,18 @@ fn numbers_that_are_none() {
         });
         assert_eq!(error, wrong(role), "weight {bits:#x}");
     }
+    // Eight groups of Q4K: eight times 256 bytes, 16 halves, 16 halves, 256 bytes of any value.
+    let config = ModelConfig { model_dim: 256, ..SMALLEST };
     let role = TensorRole::Value(0);
+    let valid = with_q4k(&image(config, Format::Q8, 1), Layout::Rows16, 1, |r| r == role);
+    for (at, bits) in [(0, 0x7c00u16), (31, 0xffff), (32, 0xffff), (159, 0xffff)] {
+        let mut image = valid.clone();
+        let place = tensor_at(&image, role) + 8 * 256 + 2 * at;
+        image[place..place + 2].copy_from_slice(&bits.to_le_bytes());
+        reseal(&mut image);
+        let result = ModelImage::parse(&image);
+        assert_eq!(result.err(), (at < 32).then_some(wrong(role)), "half {at} of a super-block");
+    }
     let error = refusal(|image| image[tensor_at(image, role) + 9] = 0x80);
     assert_eq!(error, wrong(role), "-128 in Q8");
     for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -304,6 +381,24 @@ fn an_engine_wants_quantized_weights_and_its_own_memory() {
     let bytes = image(SMALLEST, Format::F16, 1);
     let parsed = ModelImage::parse(&bytes).unwrap();
     assert_eq!(with_engine(&parsed, 4, |_| ()), Err(EngineError::NotQuantized));
+}
+
+#[test]
+fn kernels_that_do_not_read_q4k_refuse_it() {
+    let config = ModelConfig { model_dim: 256, ..SMALLEST };
+    let quantization = Quantization { layout: Layout::Words, ..Quantization::uniform(Format::Q4) };
+    let plain = image_with(&sections(config), quantization, 1);
+    let bytes = with_q4k(&plain, Layout::Words, 1, |role| role == TensorRole::Embedding);
+    let limits = Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1 };
+    let plan = Plan::new(&config, &limits).unwrap();
+    for (bytes, expected) in [(plain, None), (bytes, Some(EngineError::Q4K))] {
+        let image = ModelImage::parse(&bytes).unwrap();
+        let mut memory = Aligned::zeroed(plan.bytes());
+        let (memory, _) = plan.carve(&mut memory).unwrap();
+        let engine = Engine::new(&image, memory, Integer::new(), Serial);
+        assert_eq!(engine.err(), expected);
+    }
+    assert!(EngineError::Q4K.to_string().contains("demask quantize --type q4"));
 }
 
 #[test]

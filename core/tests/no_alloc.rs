@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Aligned, small_image};
+use common::{Aligned, small_image, small_image_with_experts};
 use demask::decode::Threshold;
 use demask::image::ModelImage;
 use demask::packed::Format;
@@ -89,14 +89,15 @@ fn answer(image: &[u8], memory: &mut [u8], text: &mut [u8]) -> (usize, u64, u32)
 #[test]
 fn nothing_is_allocated_from_image_to_text() {
     for format in [Format::Q4, Format::Q8] {
-        let image = small_image(format);
-        let mut memory = Aligned::zeroed(64 * 1024);
-        let mut text = [0; 256];
-        let (allocations, (used, checksum, decisions)) =
-            count(|| answer(&image, &mut memory, &mut text));
-        assert_eq!(allocations, 0);
-        assert!(used > 0 && checksum != 0 && decisions > 0);
-        assert!(std::str::from_utf8(&text[..used]).is_ok());
+        for image in [small_image(format), small_image_with_experts(format)] {
+            let mut memory = Aligned::zeroed(64 * 1024);
+            let mut text = [0; 256];
+            let (allocations, (used, checksum, decisions)) =
+                count(|| answer(&image, &mut memory, &mut text));
+            assert_eq!(allocations, 0);
+            assert!(used > 0 && checksum != 0 && decisions > 0);
+            assert!(std::str::from_utf8(&text[..used]).is_ok());
+        }
     }
 }
 

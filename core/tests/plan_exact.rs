@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Aligned, Random, SMALLEST};
-use demask::image::{Architecture, Features, ModelConfig, RopePairs};
+use common::{Aligned, Random, SMALLEST, random_config};
+use demask::image::{Architecture, Attention, Features, ModelConfig, RopePairs};
 use demask::packed::Layout;
 use demask::{Limits, Plan, PlanError, SessionMemory};
 
@@ -34,8 +34,12 @@ const PLAN: Plan =
     };
 static MEMORY_BYTES: [u8; PLAN.bytes()] = [0; PLAN.bytes()];
 
-/// A valid configuration with sizes that are multiples of nothing.
+/// A valid configuration with sizes that are multiples of nothing, half of them with features of any
+/// family.
 fn config(random: &mut Random) -> ModelConfig {
+    if random.below(2) == 0 {
+        return random_config(random, Attention::Bidirectional);
+    }
     let kv_heads = 1 + random.below(3);
     let config = ModelConfig {
         vocab_size: 2 + random.below(300) as u32,
@@ -94,13 +98,31 @@ fn the_parts_add_up_and_are_what_they_say() {
         let heads = config.kv_heads as usize;
         let entries = padded(slots * heads * config.head_dim as usize);
         assert_eq!(parts.kv_ring, 2 * entries + 2 * padded(slots * heads * 4));
-        assert_eq!(parts.rope, 2 * padded(canvas * config.head_dim as usize / 2 * 4));
+        assert_eq!(parts.rope, 2 * padded(canvas * config.rope_dim() as usize / 2 * 4));
         assert_eq!(Some(parts.session), SessionMemory::bytes(canvas));
         // Only scratch memory depends on tile and workers.
         assert_eq!(plan(4, 3).parts().scratch, 3 * parts.scratch);
         let wide = demask::Parts { scratch: plan(9, 1).parts().scratch, ..parts };
         assert_eq!(plan(9, 1).parts(), wide);
     }
+}
+
+#[test]
+fn experts_take_scratch_memory_for_choices_and_sums() {
+    let with = common::SMALLEST_WITH_EXPERTS;
+    let without = ModelConfig { features: Features { experts: None, ..with.features }, ..with };
+    let scratch = |config: &ModelConfig| {
+        let limits = Limits { canvas: 9, tile: 5, layout: Layout::Rows16, workers: 1 };
+        Plan::new(config, &limits).unwrap().parts().scratch
+    };
+    // Sums, two choices of each row, ranks of six experts and three groups, positions. The networks
+    // of the experts are wider than the dense one: one tile's floats, and a group of activations.
+    let own = 5 * 16 * 4 + 5 * 2 * 8 + (6 + 3) * 4 + 12 + 5 * 2 + 6;
+    let (dense, expert) = (12, 16);
+    assert_eq!((with.widest_ffn(), without.widest_ffn()), (expert, dense));
+    let wider =
+        (5usize * expert * 4).next_multiple_of(16) - (5usize * dense * 4).next_multiple_of(16);
+    assert_eq!(scratch(&with), scratch(&without) + own + wider);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use common::{
     Aligned, RandomWeights, SMALLEST, image_with, sections, sections_of_every_kind, tokenizer,
 };
 use demask::image::{Features, ModelConfig, ModelImage, TensorRole};
-use demask::packed::{Format, Layout};
+use demask::packed::Format;
 use demask_quant::{Quantization, Report, TensorReport, write_image};
 use half::f16;
 use std::io::Cursor;
@@ -32,9 +32,9 @@ fn config() -> ModelConfig {
 
 /// Writes an image and returns it with its report and what progress was told.
 fn write(quantization: Quantization) -> (Aligned, Report, Vec<TensorReport>) {
-    let mut source = RandomWeights { seed: 3, config: config() };
+    let source = RandomWeights { seed: 3, config: config() };
     let (mut out, mut told) = (Cursor::new(Vec::new()), Vec::new());
-    let report = write_image(&sections(config()), quantization, &mut source, &mut out, &mut |t| {
+    let report = write_image(&sections(config()), quantization, &source, &mut out, 2, &mut |t| {
         told.push(*t);
     })
     .unwrap();
@@ -67,7 +67,7 @@ fn stored_weights(image: &ModelImage<'_>, role: TensorRole) -> Vec<f32> {
 /// Mixed formats too: every pair of layers' and embedding's.
 fn quantizations() -> impl Iterator<Item = Quantization> {
     let pair = |layers| {
-        FORMATS.map(|embedding| Quantization { layers, embedding, layout: Layout::Rows16 })
+        FORMATS.map(|embedding| Quantization { embedding, ..Quantization::uniform(layers) })
     };
     FORMATS.into_iter().flat_map(pair)
 }
@@ -124,6 +124,7 @@ fn relative_bound(format: Format) -> f32 {
         Format::Q8 => 0.5 / 127.0 + 1.0 / 1024.0,
         // The search may clip the largest weights to serve the others.
         Format::Q4 => 0.4,
+        Format::Q4K => unreachable!("not rounded to"),
     }
 }
 
@@ -162,6 +163,7 @@ fn the_report_says_what_a_reader_finds() {
                 Format::F16 => assert!(reported.relative_error() < 0.0005),
                 Format::Q8 => assert!(reported.relative_error() < 0.008),
                 Format::Q4 => assert!((0.02..0.12).contains(&reported.relative_error())),
+                Format::Q4K => unreachable!("not rounded to"),
             }
         }
     }

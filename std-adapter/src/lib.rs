@@ -12,6 +12,7 @@
 //! | [`pool`] | threads as the engine's executor |
 //! | [`runtime`] | a loaded model made ready: packed engine or float reference |
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
+//! | [`usage`] | memory that was used |
 //! | [`harness`] | tasks and their scores |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
@@ -29,4 +30,5 @@ pub mod prompt;
 pub mod read;
 pub mod reference;
 pub mod runtime;
+pub mod usage;
 pub mod write;

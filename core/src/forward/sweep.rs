@@ -7,11 +7,12 @@ use crate::image::{Attention, RopePairs};
 use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
 use crate::layers::attention::{AttentionScratch, AttentionShape, View, attend};
+use crate::layers::experts::mixture;
 use crate::layers::feed_forward::feed_forward;
 use crate::layers::head;
-use crate::layers::norm::NormInput;
+use crate::layers::norm::{NormInput, NormWeights, normalize_heads};
 use crate::layers::rope::rotate;
-use crate::layers::weights::{LayerWeights, OuterWeights};
+use crate::layers::weights::{LayerWeights, OuterWeights, Part};
 use crate::memory::Scratch;
 use crate::rows::Rows;
 
@@ -22,11 +23,13 @@ pub(super) struct Context<'t, 'a, K> {
     pub(super) model_dim: usize,
     pub(super) eps: f32,
     pub(super) pairs: RopePairs,
+    /// Entries of a head that are rotated.
+    pub(super) rotated: usize,
     pub(super) sees: Attention,
     pub(super) attention: AttentionShape,
 }
 
-impl<K> Context<'_, '_, K> {
+impl<K: Kernels> Context<'_, '_, K> {
     /// The rows of a tile with a norm before them. The first row of `hidden` is canvas position
     /// `first`.
     fn input<'t>(
@@ -34,13 +37,31 @@ impl<K> Context<'_, '_, K> {
         rows: Rows<'t>,
         hidden: &'t [f32],
         first: usize,
-        norm: &'t [f32],
+        norm: NormWeights<'t>,
     ) -> NormInput<'t> {
         NormInput { rows, hidden, first, norm, eps: self.eps }
     }
+
+    /// Normalizes, in a model that does, and rotates the query or key heads of the row at `position`.
+    #[inline(always)]
+    fn place_heads(
+        &self,
+        heads: &mut [f32],
+        norm: Part<&[f32]>,
+        position: usize,
+        (cos, sin): Rotation<'_>,
+    ) -> Result<(), NotFinite> {
+        if let Some(weight) = norm.present() {
+            normalize_heads(heads, weight, self.eps)?;
+        }
+        let half = self.rotated / 2;
+        let (cos, sin) = (row(cos, position, half), row(sin, position, half));
+        rotate(heads, self.attention.head_dim, self.pairs, cos, sin);
+        Ok(())
+    }
 }
 
-/// Cosine and sine tables, `[slots, head_dim / 2]`.
+/// Cosine and sine tables, `[slots, rope_dim / 2]`.
 type Rotation<'t> = (&'t [f32], &'t [f32]);
 
 /// Row `index` of a `[rows, width]` slice.
@@ -79,7 +100,7 @@ impl Split for KvPiece<'_> {
 pub(super) fn keys_and_values<K: Kernels>(
     context: &Context<'_, '_, K>,
     weights: &LayerWeights<'_>,
-    (cos, sin): Rotation<'_>,
+    rotation: Rotation<'_>,
     mut piece: KvPiece<'_>,
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
@@ -90,10 +111,8 @@ pub(super) fn keys_and_values<K: Kernels>(
     let mut x = input.quantize(kernels, weights.key.format(), s.row, &mut s.activations)?;
     x.multiply(kernels, &weights.key, s.a);
     for (position, keys) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
-        let half = head_dim / 2;
-        let (cos, sin) = (row(cos, position, half), row(sin, position, half));
         kernels.vectorize(|| {
-            rotate(keys, head_dim, context.pairs, cos, sin);
+            context.place_heads(keys, weights.key_norm, position, rotation)?;
             piece.kv.store_keys(position, keys)
         })?;
     }
@@ -117,7 +136,7 @@ pub(super) struct BlockPiece<'t> {
 }
 
 impl<'t> BlockPiece<'t> {
-    pub(super) fn new<K>(
+    pub(super) fn new<K: Kernels>(
         rows: Rows<'t>,
         hidden: &'t mut [f32],
         context: &Context<'_, '_, K>,
@@ -149,14 +168,14 @@ impl Split for BlockPiece<'_> {
 pub(super) fn block<K: Kernels>(
     context: &Context<'_, '_, K>,
     weights: &LayerWeights<'_>,
-    (cos, sin): Rotation<'_>,
+    rotation: Rotation<'_>,
     ring: &KvLayer<'_>,
     len: usize,
     piece: BlockPiece<'_>,
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
     let (kernels, AttentionShape { heads, head_dim, .. }) = (context.kernels, context.attention);
-    let (width, half) = (heads * head_dim, head_dim / 2);
+    let width = heads * head_dim;
     let first = piece.first;
     let tile = piece.rows;
     let rows = tile.len();
@@ -164,8 +183,8 @@ pub(super) fn block<K: Kernels>(
     let x = input.quantize(kernels, weights.query.format(), s.row, &mut s.activations)?;
     x.multiply(kernels, &weights.query, s.a);
     for (position, query) in tile.iter().zip(s.a.chunks_exact_mut(width.max(1))) {
-        let (cos, sin) = (row(cos, position, half), row(sin, position, half));
-        kernels.vectorize(|| rotate(query, head_dim, context.pairs, cos, sin));
+        let norm = weights.query_norm;
+        kernels.vectorize(|| context.place_heads(query, norm, position, rotation))?;
     }
     let attended = s.a.get_mut(..rows * width).unwrap_or_default();
     let mut memory =
@@ -177,8 +196,18 @@ pub(super) fn block<K: Kernels>(
     x.multiply(kernels, &weights.attention_output, s.b);
     add_residual(piece.hidden, first, tile, s.b, context.model_dim);
     let input = context.input(tile, piece.hidden, first, weights.ffn_norm);
-    feed_forward(kernels, weights, input, s)?;
-    add_residual(piece.hidden, first, tile, s.b, context.model_dim);
+    let output = match (weights.experts.present(), &weights.feed_forward) {
+        (Some(experts), shared) => {
+            mixture(kernels, &experts, shared.as_ref(), input, s)?;
+            &*s.experts.sums
+        }
+        (None, Some(network)) => {
+            feed_forward(kernels, network, input, s)?;
+            &*s.b
+        }
+        (None, None) => return Ok(()),
+    };
+    add_residual(piece.hidden, first, tile, output, context.model_dim);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub const EXTENDED_CONFIG_BYTES: usize = 128;
 /// Which elements of a head form the rotated pairs of RoPE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopePairs {
-    /// Element `i` with `i + head_dim / 2` (Hugging Face, "NEOX").
+    /// Element `i` with `i + rope_dim / 2` (Hugging Face, "NEOX").
     HalfSplit,
     /// Element `2 i` with `2 i + 1` (llama.cpp's conversion of LLaDA, "NORM").
     Adjacent,
@@ -46,7 +46,7 @@ pub struct ModelConfig {
     pub eos_id: u32,
     /// Base of the rotary frequencies.
     pub rope_theta: f32,
-    /// Added to the mean square in RMSNorm.
+    /// Added to the mean square in RMSNorm, and to the variance in LayerNorm.
     pub norm_eps: f32,
     /// Pairing of rotated elements.
     pub rope_pairs: RopePairs,
@@ -211,6 +211,20 @@ impl ModelConfig {
     #[must_use]
     pub const fn rope_dim(&self) -> u32 {
         if self.features.rope_dim == 0 { self.head_dim } else { self.features.rope_dim }
+    }
+
+    /// Width of the widest feed-forward network that a row goes through.
+    #[must_use]
+    pub const fn widest_ffn(&self) -> usize {
+        let Some(experts) = self.features.experts else { return self.ffn_dim as usize };
+        let mut widest = experts.ffn_dim;
+        if experts.shared_ffn_dim > widest {
+            widest = experts.shared_ffn_dim;
+        }
+        if experts.dense_layers > 0 && self.ffn_dim > widest {
+            widest = self.ffn_dim;
+        }
+        widest as usize
     }
 
     /// Length of the section in bytes.

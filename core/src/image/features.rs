@@ -80,6 +80,10 @@ impl Architecture {
     }
 }
 
+/// Whether this build computes what only some families have: the cargo feature `families`. Without it
+/// [`Engine::new`](crate::Engine::new) refuses models that need it.
+pub(crate) const FAMILIES: bool = cfg!(feature = "families");
+
 /// Which positions a row sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attention {
@@ -109,12 +113,13 @@ impl Attention {
     }
 }
 
-/// How the residual stream is normalized.
+/// How the residual stream is normalized. The constant under the root is
+/// [`norm_eps`](super::ModelConfig::norm_eps) in all norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     /// RMSNorm (Zhang and Sennrich 2019).
     Rms,
-    /// LayerNorm with a bias (Ba et al. 2016).
+    /// LayerNorm (Ba et al. 2016), `(x - mean) / sqrt(variance + eps) * weight + bias`.
     Layer,
 }
 
@@ -123,11 +128,26 @@ pub enum Norm {
 pub enum FeedForward {
     /// `down(silu(gate(x)) * up(x))` (Shazeer 2020).
     SwiGlu,
-    /// `down(gelu(up(x)))` with biases; the tanh form of GELU.
+    /// `down(gelu(up(x) + up_bias)) + down_bias`, with
+    /// `gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`. Not with experts.
     Gelu,
 }
 
-/// A mixture of experts in place of the feed-forward network.
+/// A mixture of experts in place of the feed-forward network, every expert a SwiGLU network.
+///
+/// For each row, from the same normalized input `x`:
+///
+/// 1. `scores = softmax(router * x)` over all experts, or `sigmoid(router * x)` of each;
+/// 2. `ranks = scores + choice_bias`, or `scores`;
+/// 3. a group's rank is the sum of its two largest ranks (the rank of its only expert, if it has one);
+///    only the experts of the `groups_per_token` highest groups can be chosen;
+/// 4. the `per_token` highest ranks are chosen, of equal ones the lower index;
+/// 5. `weights = scores` of the chosen, with `normalize` divided by their sum, then times `scale`;
+/// 6. the output is the sum over the chosen experts of `weight * expert(x)`, plus the shared expert's
+///    output, which has no weight.
+///
+/// `docs/numerics.md` gives the order of every operation. The rules are those of LLaDA-MoE (softmax,
+/// one group) and of LLaDA2 and DeepSeek-V3 (arXiv 2412.19437: sigmoid, choice bias, groups).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Experts {
     /// Experts of a layer.
@@ -136,11 +156,11 @@ pub struct Experts {
     pub per_token: u32,
     /// Hidden width of one expert; a multiple of 16.
     pub ffn_dim: u32,
-    /// Hidden width of the expert that every row goes through; 0 where there is none.
+    /// Hidden width of the shared expert, which every row goes through; 0 where there is none.
     pub shared_ffn_dim: u32,
-    /// Layers from the first on that have a plain feed-forward network instead.
+    /// Layers, from the first on, that have a plain feed-forward network instead.
     pub dense_layers: u32,
-    /// Groups that the experts are divided into; 1 where there are none.
+    /// Groups of neighbouring experts, all of one size; 1 where the choice is among all experts.
     pub groups: u32,
     /// Groups that a row chooses its experts from.
     pub groups_per_token: u32,
@@ -161,17 +181,21 @@ pub struct Features {
     pub attention: Attention,
     /// The row of position `i` predicts position `i + 1`, as in a causal model.
     pub shifted_logits: bool,
-    /// Query, key and value projections have biases.
+    /// Query, key and value projections have biases, added to the products.
     pub qkv_bias: bool,
-    /// Each query and key head is normalized (RMSNorm) before it is rotated.
+    /// Each query and key head is normalized (RMSNorm with weights for one head, the same for all)
+    /// after its bias and before it is rotated.
     pub qk_norm: bool,
-    /// Entries of a head that are rotated, from the first on; 0 means all.
+    /// Entries of a head that are rotated, from the first on; the others stay as they are. 0 means all.
+    ///
+    /// They are paired and turned as if the head had no others: pair `i` by the angle
+    /// `position * rope_theta^(-2 i / rope_dim)`, half-split pairs `rope_dim / 2` apart.
     pub rope_dim: u32,
     /// Norms of the residual stream.
     pub norm: Norm,
     /// Feed-forward network of layers without experts.
     pub feed_forward: FeedForward,
-    /// The head has a bias.
+    /// The head has a bias, added to the logits.
     pub head_bias: bool,
     /// Mixture of experts, if there is one.
     pub experts: Option<Experts>,
@@ -190,6 +214,28 @@ impl Features {
         head_bias: false,
         experts: None,
     };
+
+    /// The first part of the network that only some families have.
+    pub(crate) const fn part_of_families(&self, head_dim: u32) -> Option<&'static str> {
+        let Self { qk_norm, rope_dim, norm, feed_forward, head_bias, experts, .. } = self;
+        let parts = [
+            (experts.is_some(), "a mixture of experts"),
+            (*qk_norm, "norms of query and key heads"),
+            (*rope_dim != 0 && *rope_dim != head_dim, "partly rotated heads"),
+            (matches!(norm, Norm::Layer), "LayerNorm"),
+            (matches!(feed_forward, FeedForward::Gelu), "a GELU feed-forward network"),
+            (*head_bias, "a bias of the head"),
+        ];
+        // Not an iterator: constant expressions have none.
+        let mut rest = parts.as_slice();
+        while let [(needed, part), others @ ..] = rest {
+            if *needed {
+                return Some(part);
+            }
+            rest = others;
+        }
+        None
+    }
 
     /// The experts of a layer, if it has any.
     #[must_use]
@@ -313,6 +359,7 @@ impl Features {
         let rotated = self.rope_dim;
         require!(rotated.is_multiple_of(2) && rotated <= head_dim, "rope_dim (even, in a head)");
         let Some(e) = self.experts else { return Ok(()) };
+        require!(matches!(self.feed_forward, FeedForward::SwiGlu), "experts (not with GELU)");
         let counts = e.count <= MAX_EXPERTS
             && e.per_token > 0
             && e.per_token <= e.count
@@ -339,104 +386,5 @@ pub const MAX_EXPERTS: u32 = 1024;
 pub const MAX_CHOSEN: u32 = 16;
 
 #[cfg(test)]
-mod tests {
-    use super::super::{CONFIG_BYTES, EXTENDED_CONFIG_BYTES, ModelConfig, RopePairs};
-    use super::*;
-
-    const EXPERTS: Experts = Experts {
-        count: 8,
-        per_token: 2,
-        ffn_dim: 32,
-        shared_ffn_dim: 48,
-        dense_layers: 1,
-        groups: 4,
-        groups_per_token: 2,
-        sigmoid: true,
-        choice_bias: true,
-        normalize: true,
-        scale: 2.5,
-    };
-    const PLAIN: ModelConfig = ModelConfig {
-        architecture: Architecture::Llada,
-        vocab_size: 100,
-        model_dim: 64,
-        layers: 3,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 16,
-        ffn_dim: 96,
-        context: 128,
-        mask_id: 1,
-        eos_id: 0,
-        rope_theta: 10_000.0,
-        norm_eps: 1e-5,
-        rope_pairs: RopePairs::HalfSplit,
-        tied_head: false,
-        features: Features::PLAIN,
-    };
-
-    fn with(features: Features) -> ModelConfig {
-        ModelConfig { features, ..PLAIN }
-    }
-
-    #[test]
-    fn every_feature_survives_the_section() {
-        let attention = Attention::BlockCausal(32);
-        let all = Features {
-            attention,
-            shifted_logits: true,
-            qkv_bias: true,
-            qk_norm: true,
-            rope_dim: 8,
-            norm: Norm::Layer,
-            feed_forward: FeedForward::Gelu,
-            head_bias: true,
-            experts: Some(EXPERTS),
-        };
-        for (features, length) in [
-            (Features::PLAIN, CONFIG_BYTES),
-            (Features { shifted_logits: true, ..Features::PLAIN }, CONFIG_BYTES),
-            (Features { rope_dim: 8, attention, ..Features::PLAIN }, CONFIG_BYTES),
-            (all, EXTENDED_CONFIG_BYTES),
-        ] {
-            let config = with(features);
-            let bytes = config.to_bytes();
-            let section = bytes.get(..config.section_bytes()).unwrap();
-            assert_eq!(section.len(), length);
-            assert_eq!(ModelConfig::parse(section), Ok(config));
-        }
-        for family in Architecture::ALL {
-            assert_eq!(Architecture::from_code(family as u32), Some(family));
-        }
-    }
-
-    #[test]
-    fn impossible_experts_are_refused() {
-        let refused = |experts| {
-            let features = Features { experts: Some(experts), ..Features::PLAIN };
-            assert!(with(features).validate().is_err(), "{experts:?}");
-        };
-        for bad in [
-            Experts { count: 2000, ..EXPERTS },
-            Experts { per_token: 0, ..EXPERTS },
-            Experts { per_token: 9, ..EXPERTS },
-            Experts { ffn_dim: 40, ..EXPERTS },
-            Experts { dense_layers: 4, ..EXPERTS },
-            Experts { groups: 3, ..EXPERTS },
-            Experts { groups_per_token: 0, ..EXPERTS },
-            Experts { per_token: 5, ..EXPERTS },
-            Experts { scale: f32::NAN, ..EXPERTS },
-        ] {
-            refused(bad);
-        }
-    }
-
-    #[test]
-    fn a_row_sees_its_block_and_what_is_before_it() {
-        let blocks = Attention::BlockCausal(4);
-        let ends = [0, 3, 4, 8].map(|position| blocks.visible_end(position, 10));
-        assert_eq!(ends, [4, 4, 8, 10]);
-        assert_eq!(Attention::CAUSAL.visible_end(5, 10), 6);
-        assert_eq!(Attention::Bidirectional.visible_end(0, 10), 10);
-    }
-}
+#[path = "features_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ mod tensor;
 pub use config::{CONFIG_BYTES, EXTENDED_CONFIG_BYTES, ModelConfig, RopePairs};
 pub use digest::{manifest_digest, section_digest};
 pub use error::ImageError;
+pub(crate) use features::FAMILIES;
 pub use features::{
     Architecture, Attention, Experts, Features, FeedForward, MAX_CHOSEN, MAX_EXPERTS, Norm,
 };

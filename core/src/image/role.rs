@@ -111,7 +111,7 @@ impl TensorRole {
             Self::RouterBias(_) => experts.is_some_and(|e| e.choice_bias),
             Self::Gate(_) => !gelu && self.ffn_dim(config) > 0,
             Self::Up(_) | Self::Down(_) => self.ffn_dim(config) > 0,
-            Self::UpBias(_) | Self::DownBias(_) => gelu && experts.is_none(),
+            Self::UpBias(_) | Self::DownBias(_) => gelu,
             Self::Head => !config.tied_head,
             Self::HeadBias => f.head_bias,
             _ => true,

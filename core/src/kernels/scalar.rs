@@ -282,15 +282,24 @@ pub fn swiglu(gate: &mut [f32], up: &[f32]) {
 /// [`NotFinite`] if the mean square is not finite: an infinite one would give a row of zeros.
 #[inline(always)]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
-    if !mean_square.is_finite() {
-        return Err(NotFinite);
-    }
-    let inverse = 1.0 / sqrt(mean_square + eps);
+    let inverse = inverse_rms(x, eps)?;
     for ((y, x), w) in out.iter_mut().zip(x).zip(weight) {
         *y = (x * inverse) * w;
     }
     Ok(())
+}
+
+/// `1 / sqrt(mean(x^2) + eps)`.
+///
+/// # Errors
+/// [`NotFinite`] if the mean square is not finite.
+#[inline(always)]
+pub fn inverse_rms(x: &[f32], eps: f32) -> Result<f32, NotFinite> {
+    let mean_square = sum_by(x, |x| x * x) / x.len().max(1) as f32;
+    if !mean_square.is_finite() {
+        return Err(NotFinite);
+    }
+    Ok(1.0 / sqrt(mean_square + eps))
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! The streamed LM head: logits in chunks of [`HEAD_CHUNK`] ids, never a whole vocabulary.
 
-use super::linear::Tile;
+use super::linear::{Linear, Tile};
 use crate::decode::HEAD_CHUNK;
 use crate::kernels::Kernels;
-use crate::packed::PackedMatrix;
 
 /// Computes the logits of `rows` quantized rows, chunk after chunk in ascending order, and hands
 /// each row's part of a chunk to `sink(row, first_id, logits)`. `buffer` is `[rows, HEAD_CHUNK]`.
 pub(crate) fn stream<K: Kernels>(
     kernels: K,
-    head: &PackedMatrix<'_>,
+    head: &Linear<'_>,
     rows: usize,
     tile: &Tile<'_>,
     buffer: &mut [f32],

@@ -4,6 +4,33 @@ use crate::kernels::scalar::NotFinite;
 use crate::kernels::{ActivationsMut, Kernels};
 use crate::packed::{GROUP, Layout, PackedMatrix, WeightFormat};
 
+/// A projection: weights `[rows, cols]`, and in some models a bias.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub(crate) matrix: PackedMatrix<'a>,
+    /// `[rows]`, added to the products.
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl Linear<'_> {
+    /// Outputs.
+    pub(crate) fn rows(&self) -> usize {
+        self.matrix.rows()
+    }
+
+    /// How the weights are stored.
+    pub(crate) fn format(&self) -> WeightFormat {
+        self.matrix.format()
+    }
+
+    /// The outputs from `first` (a multiple of 16) on, at most `count`.
+    pub(crate) fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
+        let matrix = self.matrix.slice_rows(first, count)?;
+        let bias = self.bias.and_then(|bias| bias.get(first..)?.get(..matrix.rows()));
+        Some(Self { matrix, bias })
+    }
+}
+
 /// A tile of quantized rows, and room for it.
 pub(crate) struct ActivationBuffer<'a> {
     /// As many words as the layout asks for.
@@ -45,15 +72,22 @@ impl Tile<'_> {
         rows.try_for_each(|(row, x)| self.quantize_row(kernels, row, x))
     }
 
-    /// `out = rows * matrix^T`, `[rows, matrix.rows()]`.
-    pub(crate) fn multiply<K: Kernels>(
-        &self,
-        kernels: K,
-        matrix: &PackedMatrix<'_>,
-        out: &mut [f32],
-    ) {
+    /// `out = rows * matrix^T + bias`, `[rows, linear.rows()]`.
+    pub(crate) fn multiply<K: Kernels>(&self, kernels: K, linear: &Linear<'_>, out: &mut [f32]) {
         let Some(tile) = &self.0 else { return };
-        let out = out.get_mut(..tile.rows() * matrix.rows()).unwrap_or_default();
-        kernels.matmul(matrix, &tile.view(), out);
+        let out = out.get_mut(..tile.rows() * linear.rows()).unwrap_or_default();
+        kernels.matmul(&linear.matrix, &tile.view(), out);
+        if let Some(bias) = linear.bias {
+            kernels.vectorize(|| add_to_rows(out, bias));
+        }
+    }
+}
+
+#[inline(always)]
+fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len().max(1)) {
+        for (x, bias) in row.iter_mut().zip(bias) {
+            *x += bias;
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Rotary position embedding (Su et al. 2021).
 
 use crate::image::{ModelConfig, RopePairs};
+use crate::pieces::move_down;
 
 /// Positions whose angles [`sin_cos`] can reduce.
 pub(crate) const MAX_POSITIONS: usize = 1 << 20;
 
-/// Fills `[slots, head_dim / 2]` tables from slot `first` on with the cosines and sines of the
+/// Fills `[slots, rope_dim / 2]` tables from slot `first` on with the cosines and sines of the
 /// positions from `position` on.
 ///
 /// Computed in `f64` and rounded once: positions in the tens of thousands lose whole
@@ -15,10 +16,11 @@ pub(crate) fn fill_tables(
     (cos, sin): (&mut [f32], &mut [f32]),
     (first, position): (usize, usize),
 ) {
-    let half = (config.head_dim as usize / 2).max(1);
+    let rotated = config.rope_dim();
+    let half = (rotated as usize / 2).max(1);
     let theta = f64::from(config.rope_theta);
     for pair in 0..half {
-        let exponent = -2.0 * pair as f64 / f64::from(config.head_dim);
+        let exponent = -2.0 * pair as f64 / f64::from(rotated);
         let frequency = libm::pow(theta, exponent);
         let rows = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half));
         for (position, (cos, sin)) in (position..).zip(rows.skip(first)) {
@@ -28,6 +30,22 @@ pub(crate) fn fill_tables(
             }
         }
     }
+}
+
+/// Moves the tables on when `drop` slots from slot `keep` on are dropped: the others keep their
+/// positions, and the freed slots at the end get those that follow. `slid` counts all that have been
+/// dropped.
+pub(crate) fn slide(
+    config: &ModelConfig,
+    (cos, sin): (&mut [f32], &mut [f32]),
+    (keep, drop): (usize, usize),
+    slid: usize,
+) {
+    let half = (config.rope_dim() as usize / 2).max(1);
+    let freed = (cos.len() / half).saturating_sub(drop);
+    move_down(cos, keep * half, drop * half);
+    move_down(sin, keep * half, drop * half);
+    fill_tables(config, (cos, sin), (freed, freed.saturating_add(slid)));
 }
 
 /// Sine and cosine of `0 <= x < 2^20`, in `f64` to about one unit in the last place.
@@ -76,15 +94,15 @@ fn polynomial(coefficients: &[f64; 6], z: f64) -> f64 {
     coefficients.iter().fold(0.0, |sum, c| sum * z + c)
 }
 
-/// Rotates every head of one row `[heads, head_dim]` in place by its position's angles.
+/// Rotates every head of one row `[heads, head_dim]` in place by its position's angles: as many pairs
+/// as there are angles, from the first entry on.
 #[inline(always)]
 pub(crate) fn rotate(row: &mut [f32], head_dim: usize, pairs: RopePairs, cos: &[f32], sin: &[f32]) {
     for head in row.chunks_exact_mut(head_dim.max(1)) {
         let angles = cos.iter().zip(sin);
         match pairs {
             RopePairs::HalfSplit => {
-                let half = head.len() / 2;
-                let (first, second) = head.split_at_mut(half);
+                let (first, second) = head.split_at_mut(cos.len().min(head.len()));
                 for ((a, b), (&cos, &sin)) in first.iter_mut().zip(second).zip(angles) {
                     (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
                 }
@@ -125,5 +143,14 @@ mod tests {
         let mut row = [1.0, 2.0, 3.0, 4.0];
         rotate(&mut row, 4, RopePairs::Adjacent, &[0.0, 1.0], &[1.0, 0.0]);
         assert_eq!(row, [-2.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn entries_beyond_the_angles_stay() {
+        for pairs in [RopePairs::HalfSplit, RopePairs::Adjacent] {
+            let mut row = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+            rotate(&mut row, 4, pairs, &[0.0], &[1.0]);
+            assert_eq!(row, [-2.0, 1.0, 3.0, 4.0, -6.0, 5.0, 7.0, 8.0]);
+        }
     }
 }

@@ -2,9 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+mod q4k;
+
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use q4k::with_q4k;
+
 use demask::image::{
-    Architecture, ENTRY_BYTES, Features, HEADER_BYTES, MANIFEST_DIGEST_AT, ModelConfig, ModelImage,
-    RopePairs, SectionKind, TENSOR_ENTRY_BYTES, TensorRole, manifest_digest, section_digest,
+    Architecture, Attention, ENTRY_BYTES, Experts, Features, FeedForward, HEADER_BYTES,
+    MANIFEST_DIGEST_AT, ModelConfig, ModelImage, Norm, RopePairs, SectionKind, TENSOR_ENTRY_BYTES,
+    TensorRole, manifest_digest, section_digest,
 };
 use demask::packed::Format;
 use demask::packed::Layout;
@@ -80,25 +86,26 @@ pub struct RandomWeights {
 }
 
 impl RandomWeights {
-    /// One weight: about 1 for norms, else uniform with variance 1 / columns.
+    /// One weight: about 1 for norms, about 0 for biases, else uniform with variance 1 / columns.
     pub fn weight(&self, role: TensorRole, row: usize, col: usize) -> f32 {
         let (code, layer) = role.code();
         let place = (row as u64) << 32 | col as u64;
         let tensor = self.seed ^ u64::from(code) << 48 ^ u64::from(layer) << 32;
         let bits = mix(mix(tensor.wrapping_add(0x5EED)) ^ place);
         let uniform = (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        if role.stays_f32() {
-            return 1.0 + 0.3 * uniform;
+        let (rows, cols) = role.shape(&self.config);
+        match role {
+            TensorRole::Embedding => uniform,
+            _ if role.name().ends_with("bias") => 0.3 * uniform,
+            _ if role.stays_f32() && rows == 1 => 1.0 + 0.3 * uniform,
+            _ => uniform * (3.0 / cols as f32).sqrt(),
         }
-        let (_, cols) = role.shape(&self.config);
-        let size = if role == TensorRole::Embedding { 1.0 } else { (3.0 / cols as f32).sqrt() };
-        uniform * size
     }
 }
 
 impl WeightSource for RandomWeights {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],
@@ -133,6 +140,123 @@ pub const SMALLEST: ModelConfig = ModelConfig {
     features: Features::PLAIN,
 };
 
+/// A configuration with sizes that are multiples of nothing, and any features of any family.
+pub fn random_config(random: &mut Random, attention: Attention) -> ModelConfig {
+    let kv_heads = 1 + random.below(3) as u32;
+    let head_dim = 2 * (1 + random.below(9)) as u32;
+    let vocab_size = 5 + random.below(90) as u32;
+    let mut some = |chance: usize| random.below(chance) == 0;
+    let features = Features {
+        attention,
+        shifted_logits: some(2),
+        qkv_bias: some(2),
+        qk_norm: some(2),
+        norm: if some(3) { Norm::Layer } else { Norm::Rms },
+        feed_forward: if some(3) { FeedForward::Gelu } else { FeedForward::SwiGlu },
+        head_bias: some(3),
+        ..Features::PLAIN
+    };
+    let (tied_head, pairs, partly, experts) = (some(2), some(2), some(2), some(2));
+    let layers = 1 + random.below(3) as u32;
+    let swiglu = features.feed_forward == FeedForward::SwiGlu;
+    let config = ModelConfig {
+        vocab_size,
+        mask_id: if attention == Attention::CAUSAL { vocab_size } else { 1 },
+        model_dim: 1 + random.below(70) as u32,
+        ffn_dim: 1 + random.below(90) as u32,
+        layers,
+        heads: kv_heads * (1 + random.below(3)) as u32,
+        kv_heads,
+        head_dim,
+        rope_pairs: if pairs { RopePairs::Adjacent } else { RopePairs::HalfSplit },
+        tied_head,
+        features: Features {
+            rope_dim: if partly { 2 * random.below(head_dim as usize / 2 + 1) as u32 } else { 0 },
+            experts: (experts && swiglu).then(|| random_experts(random, layers)),
+            ..features
+        },
+        ..SMALLEST
+    };
+    let whole = if config.features.experts.is_some() { 16 } else { 1 };
+    let config = ModelConfig { model_dim: config.model_dim.next_multiple_of(whole), ..config };
+    config.validate().unwrap();
+    config
+}
+
+/// Any mixture of experts for a model of `layers` layers.
+pub fn random_experts(random: &mut Random, layers: u32) -> Experts {
+    let groups = 1 + random.below(4) as u32;
+    let size = 1 + random.below(4) as u32;
+    let groups_per_token = 1 + random.below(groups as usize) as u32;
+    Experts {
+        count: groups * size,
+        per_token: 1 + random.below((groups_per_token * size).min(16) as usize) as u32,
+        ffn_dim: 16 * (1 + random.below(3)) as u32,
+        shared_ffn_dim: random.below(2) as u32 * (1 + random.below(40)) as u32,
+        dense_layers: random.below(layers as usize + 1) as u32,
+        groups,
+        groups_per_token,
+        sigmoid: random.below(2) == 0,
+        choice_bias: random.below(2) == 0,
+        normalize: random.below(2) == 0,
+        scale: [1.0, 2.5][random.below(2)],
+    }
+}
+
+/// [`SMALLEST`] with every feature that goes together with experts.
+pub const SMALLEST_WITH_EXPERTS: ModelConfig = ModelConfig {
+    architecture: Architecture::Llada2,
+    model_dim: 16,
+    layers: 2,
+    features: Features {
+        attention: Attention::Bidirectional,
+        shifted_logits: true,
+        qkv_bias: true,
+        qk_norm: true,
+        rope_dim: 2,
+        norm: Norm::Layer,
+        feed_forward: FeedForward::SwiGlu,
+        head_bias: true,
+        experts: Some(Experts {
+            count: 6,
+            per_token: 2,
+            ffn_dim: 16,
+            shared_ffn_dim: 10,
+            dense_layers: 1,
+            groups: 3,
+            groups_per_token: 2,
+            sigmoid: true,
+            choice_bias: true,
+            normalize: true,
+            scale: 2.5,
+        }),
+    },
+    ..SMALLEST
+};
+
+/// Two layers of wide experts, wide enough for super-blocks of 256 columns.
+pub const WIDE_EXPERTS: ModelConfig = ModelConfig {
+    model_dim: 256,
+    ffn_dim: 512,
+    features: Features {
+        experts: Some(Experts {
+            count: 5,
+            per_token: 2,
+            ffn_dim: 256,
+            shared_ffn_dim: 256,
+            dense_layers: 1,
+            groups: 1,
+            groups_per_token: 1,
+            sigmoid: false,
+            choice_bias: false,
+            normalize: false,
+            scale: 1.0,
+        }),
+        ..Features::PLAIN
+    },
+    ..SMALLEST_WITH_EXPERTS
+};
+
 /// The sections beside the weights, with no tokenizer and no prompt.
 pub fn sections(config: ModelConfig) -> Sections {
     Sections { config, tokenizer: None, prompt: None, security_counter: 7 }
@@ -151,6 +275,11 @@ pub fn tokenizer() -> TokenizerData {
 
 /// [`SMALLEST`] with a section of every kind.
 pub fn sections_of_every_kind() -> Sections {
+    sections_of_every_kind_for(SMALLEST)
+}
+
+/// A model with the vocabulary of [`SMALLEST`], with a section of every kind.
+pub fn sections_of_every_kind_for(config: ModelConfig) -> Sections {
     Sections {
         tokenizer: Some(tokenizer().to_section().unwrap()),
         prompt: Some(PromptData {
@@ -159,15 +288,15 @@ pub fn sections_of_every_kind() -> Sections {
             leading_space: true,
             normal_form: false,
         }),
-        ..sections(SMALLEST)
+        ..sections(config)
     }
 }
 
 /// Writes an image with random weights.
 pub fn image_with(sections: &Sections, quantization: Quantization, seed: u64) -> Aligned {
-    let mut source = RandomWeights { seed, config: sections.config };
+    let source = RandomWeights { seed, config: sections.config };
     let mut out = Cursor::new(Vec::new());
-    write_image(sections, quantization, &mut source, &mut out, &mut |_| ()).unwrap();
+    write_image(sections, quantization, &source, &mut out, 1, &mut |_| ()).unwrap();
     Aligned::copy_of(out.get_ref())
 }
 
@@ -179,6 +308,12 @@ pub fn image(config: ModelConfig, format: Format, seed: u64) -> Aligned {
 /// [`SMALLEST`] with a section of every kind, all matrices in one format.
 pub fn small_image(format: Format) -> Aligned {
     image_with(&sections_of_every_kind(), Quantization::uniform(format), 1)
+}
+
+/// [`SMALLEST_WITH_EXPERTS`] with a section of every kind, all matrices in one format.
+pub fn small_image_with_experts(format: Format) -> Aligned {
+    let sections = sections_of_every_kind_for(SMALLEST_WITH_EXPERTS);
+    image_with(&sections, Quantization::uniform(format), 1)
 }
 
 /// Memory for one worker and the engine on it, handed to `work`.

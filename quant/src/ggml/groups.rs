@@ -12,6 +12,7 @@ impl GgmlType {
     pub const fn exact_format(self) -> Option<WeightFormat> {
         match self {
             Self::Q4_0 => Some(WeightFormat::Q4),
+            Self::Q4_K => Some(WeightFormat::Q4K),
             Self::Q5_0 | Self::Q8_0 | Self::MXFP4 => Some(WeightFormat::Q8),
             _ => None,
         }

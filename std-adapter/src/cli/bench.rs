@@ -42,7 +42,7 @@ struct Timing {
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), CliError> {
     let model = args.model.open()?;
-    let runtime = Runtime::new(&model).problem()?;
+    let runtime = args.model.runtime(&model)?;
     let context = model.config().context as usize;
     let mut timings = Vec::new();
     let mut kernels = "";
@@ -91,16 +91,13 @@ fn time_decode(
     runtime: &Runtime<'_>,
     args: &BenchArgs,
 ) -> Result<(f64, u32, usize), CliError> {
-    let context = model.config().context as usize;
-    let length = args.decode.length(0, context);
-    let canvas = args.decode.canvas(model.config(), 0, length)?;
-    let options = args.decode.options(model.config(), 0, length);
-    let method = args.decode.method(model.config(), &options, length)?;
+    let decoding = args.decode.decoding(model, 0)?;
     let mut memory = Memory::default();
-    let settings = args.machine.settings(canvas);
+    let settings = args.machine.settings(decoding.canvas);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, canvas, method, |session| {
-        session.begin(&[], length, options).problem()?;
+    let length = decoding.length;
+    with_session(&mut *network, &decoding, |session| {
+        session.begin(&[], length, decoding.options).problem()?;
         let started = Instant::now();
         session.run(&mut ()).problem()?;
         Ok((started.elapsed().as_secs_f64(), session.forwards(), length))

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::read_capped;
-use crate::mmap::{FileMap, MapError};
+use crate::mmap::{Access, FileMap, MapError};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -136,6 +136,38 @@ pub enum WeightsError {
     },
 }
 
+/// How a checkpoint stores a tensor's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+}
+
+impl StoredType {
+    /// Name as the files spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    fn of(tensor: &str, dtype: Dtype) -> Result<Self, WeightsError> {
+        match dtype {
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::BF16 => Ok(Self::Bf16),
+            other => Err(WeightsError::Type { tensor: tensor.into(), dtype: format!("{other:?}") }),
+        }
+    }
+}
+
 /// The tensors of a folder, or of one file, by name.
 #[derive(Debug)]
 pub struct Weights {
@@ -163,13 +195,13 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError`]: files are missing, damaged or contradict each other.
-    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+    pub fn open(folder: &Path, access: Access) -> Result<Self, WeightsError> {
         let single = folder.join(SINGLE);
         let index = folder.join(INDEX);
         if single.exists() {
-            Self::open_file(&single)
+            Self::open_file(&single, access)
         } else if index.exists() {
-            Self::open_shards(folder, &index)
+            Self::open_shards(folder, &index, access)
         } else {
             Err(WeightsError::NoWeights(folder.to_owned()))
         }
@@ -179,13 +211,13 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError`]: the file is missing or damaged.
-    pub fn open_file(path: &Path) -> Result<Self, WeightsError> {
+    pub fn open_file(path: &Path, access: Access) -> Result<Self, WeightsError> {
         let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
-        weights.add_shard(path)?;
+        weights.add_shard(path, access)?;
         Ok(weights)
     }
 
-    fn open_shards(folder: &Path, path: &Path) -> Result<Self, WeightsError> {
+    fn open_shards(folder: &Path, path: &Path, access: Access) -> Result<Self, WeightsError> {
         let bad = |reason: String| WeightsError::Index { path: path.to_owned(), reason };
         let bytes = read_capped(path, MAX_INDEX_BYTES).map_err(|e| bad(e.to_string()))?;
         let index: ShardIndex = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
@@ -205,7 +237,7 @@ impl Weights {
                     return Err(WeightsError::MissingShard(shard));
                 }
                 opened.insert(file, weights.shards.len());
-                weights.add_shard(&shard)?;
+                weights.add_shard(&shard, access)?;
             }
             if weights.tensors.get(tensor) != opened.get(file.as_str()) {
                 return Err(WeightsError::NotInShard { tensor: tensor.clone(), path: shard });
@@ -214,8 +246,8 @@ impl Weights {
         Ok(weights)
     }
 
-    fn add_shard(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let shard = Shard::open(path)?;
+    fn add_shard(&mut self, path: &Path, access: Access) -> Result<(), WeightsError> {
+        let shard = Shard::open(path, access)?;
         for tensor in shard.header.offset_keys() {
             if let Some(other) = self.tensors.get(&tensor).and_then(|&i| self.shards.get(i)) {
                 let (first, second) = (other.map.path().to_owned(), path.to_owned());
@@ -239,7 +271,7 @@ impl Weights {
     /// [`WeightsError::NoTensor`], [`WeightsError::Dimensions`], [`WeightsError::Type`].
     pub fn shape(&self, tensor: &str) -> Result<(usize, usize), WeightsError> {
         let (_, info) = self.find(tensor)?;
-        check_type(tensor, info.dtype)?;
+        StoredType::of(tensor, info.dtype)?;
         match info.shape.as_slice() {
             &[cols] => Ok((1, cols)),
             &[rows, cols] => Ok((rows, cols)),
@@ -260,6 +292,7 @@ impl Weights {
     ) -> Result<(), WeightsError> {
         let (have, cols) = self.shape(tensor)?;
         let (shard, info) = self.find(tensor)?;
+        let kind = StoredType::of(tensor, info.dtype)?;
         let request = || WeightsError::Request {
             tensor: tensor.to_owned(),
             rows: rows.clone(),
@@ -272,17 +305,21 @@ impl Weights {
             return Err(request());
         }
         shard.map.check_unchanged()?;
-        let bytes = shard.tensor_bytes(info, rows.start * cols, out.len());
-        convert(info.dtype, bytes.ok_or_else(request)?, out);
-        match out.iter().position(|v| !v.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(WeightsError::NotFinite {
-                tensor: tensor.to_owned(),
-                row: rows.start + at / cols,
-                column: at % cols,
-                value: out[at],
-            }),
-        }
+        let bytes = shard.tensor_bytes(info, rows.start * cols, out.len()).ok_or_else(request)?;
+        convert(kind, bytes, out);
+        // Whoever reads weights keeps them in a form of its own.
+        let start = bytes.as_ptr() as usize - shard.map.bytes().as_ptr() as usize;
+        shard.map.release(start..start + bytes.len());
+        check_finite(tensor, rows.start, cols, out)
+    }
+
+    /// How a tensor's numbers are stored.
+    ///
+    /// # Errors
+    /// [`WeightsError::NoTensor`], [`WeightsError::Type`].
+    pub fn stored_type(&self, tensor: &str) -> Result<StoredType, WeightsError> {
+        let (_, info) = self.find(tensor)?;
+        StoredType::of(tensor, info.dtype)
     }
 
     fn find(&self, tensor: &str) -> Result<(&Shard, &TensorInfo), WeightsError> {
@@ -296,8 +333,8 @@ impl Weights {
 impl Shard {
     /// Maps a file and checks its header. The crate's own entry point adds the header's length to
     /// the tensors' without an overflow check, hence the sum here.
-    fn open(path: &Path) -> Result<Self, WeightsError> {
-        let map = FileMap::open(path)?;
+    fn open(path: &Path, access: Access) -> Result<Self, WeightsError> {
+        let map = FileMap::open_as(path, access)?;
         let bad = |reason: String| WeightsError::Header { path: path.to_owned(), reason };
         let bytes = map.bytes();
         let (length, rest) =
@@ -328,19 +365,30 @@ impl Shard {
     }
 }
 
-fn check_type(tensor: &str, dtype: Dtype) -> Result<(), WeightsError> {
-    match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
-        other => Err(WeightsError::Type { tensor: tensor.into(), dtype: format!("{other:?}") }),
+/// Refuses NaN and infinity in `values` `[rows, cols]`, which are a tensor's rows from `first` on.
+pub(super) fn check_finite(
+    tensor: &str,
+    first: usize,
+    cols: usize,
+    values: &[f32],
+) -> Result<(), WeightsError> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(WeightsError::NotFinite {
+            tensor: tensor.to_owned(),
+            row: first + at / cols,
+            column: at % cols,
+            value: values[at],
+        }),
     }
 }
 
-/// Little-endian bytes of one of the types that [`check_type`] lets through, as f32.
-fn convert(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => fill(bytes, out, f32::from_le_bytes),
-        Dtype::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
-        _ => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
+/// Little-endian bytes as f32.
+fn convert(kind: StoredType, bytes: &[u8], out: &mut [f32]) {
+    match kind {
+        StoredType::F32 => fill(bytes, out, f32::from_le_bytes),
+        StoredType::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
+        StoredType::Bf16 => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
     }
 }
 

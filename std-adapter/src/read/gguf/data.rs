@@ -5,24 +5,14 @@ use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::mmap::{FileMap, MapError, open_regular};
-
-/// How the weights of a file are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Mapped: nothing is copied, and unused parts are never read. A file that shrinks in the very
-    /// moment of an access ends the process, see [`crate::mmap`].
-    #[default]
-    Mapped,
-    /// Read into memory piece by piece: a file that shrinks is an error, whenever that happens.
-    Copied,
-}
+use crate::mmap::{Access, FileMap, MapError, open_regular};
 
 /// A file with access to any range of it.
 #[derive(Debug)]
 pub(super) enum Data {
     Mapped(FileMap),
     Copied { path: PathBuf, file: File, length: u64 },
+    Memory(Vec<u8>),
 }
 
 impl Data {
@@ -40,6 +30,7 @@ impl Data {
         match self {
             Self::Mapped(map) => map.path(),
             Self::Copied { path, .. } => path,
+            Self::Memory(_) => Path::new("(memory)"),
         }
     }
 
@@ -48,6 +39,7 @@ impl Data {
         match self {
             Self::Mapped(map) => map.bytes().len() as u64,
             Self::Copied { length, .. } => *length,
+            Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 
@@ -56,6 +48,7 @@ impl Data {
         match self {
             Self::Mapped(map) => Box::new(map.bytes()),
             Self::Copied { file, .. } => Box::new(BufReader::with_capacity(1 << 16, file)),
+            Self::Memory(bytes) => Box::new(bytes.as_slice()),
         }
     }
 
@@ -68,9 +61,9 @@ impl Data {
         match self {
             Self::Mapped(map) => {
                 map.check_unchanged()?;
-                let range = range.start as usize..range.end as usize;
-                Ok(take(map.bytes().get(range).unwrap_or_default()))
+                Ok(take(part(map.bytes(), range)))
             }
+            Self::Memory(bytes) => Ok(take(part(bytes, range))),
             Self::Copied { path, file, length } => {
                 let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
                 read_exact_at(file, &mut bytes, range.start).map_err(|source| {
@@ -93,6 +86,10 @@ impl Data {
             map.release(range.start as usize..range.end as usize);
         }
     }
+}
+
+fn part(bytes: &[u8], range: Range<u64>) -> &[u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
 #[cfg(unix)]
