@@ -3,7 +3,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`read`] | Hugging Face folders: weights, configuration, tokenizer |
+//! | [`read`] | Hugging Face folders and GGUF files: configuration, weights, vocabulary |
 //! | [`mmap`], [`atomic`], [`npy`] | files: mapped for reading, written whole or not at all |
 //! | [`load`] | a model as the user names it |
 //! | [`prompt`] | a user's text to the ids of a canvas, and back |
