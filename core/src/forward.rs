@@ -244,9 +244,12 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     }
 }
 
-/// Row `row` of an embedding, with code for what the kernels read only.
+/// Row `row` of an embedding, with code for the layout of the kernels only.
 fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f32]) -> bool {
-    K::reads(*embedding).is_some_and(|embedding| embedding.dequantize_row(row, out))
+    match K::READS_ANY_LAYOUT {
+        true => embedding.dequantize_row(row, out),
+        false => embedding.in_layout(K::LAYOUT).is_some_and(|e| e.dequantize_row(row, out)),
+    }
 }
 
 /// Hands all `rows` to the executor, cut into pieces of at most a tile.

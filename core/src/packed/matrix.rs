@@ -1,7 +1,7 @@
 //! The borrowed view that kernels take.
 
 use super::group::{HALVES_BYTES, SUPER_BYTES, UNIT_BYTES};
-use super::{BLOCK_ROWS, GROUP, Group, Layout, WeightFormat, Width};
+use super::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, WeightFormat, Width};
 use crate::pieces::pieces;
 
 /// A packed weight matrix `[rows, cols]` in borrowed memory.
@@ -82,13 +82,6 @@ impl<'a> PackedMatrix<'a> {
         (self.layout == layout).then_some(Self { layout, ..self })
     }
 
-    /// The same matrix unless its scales are affine. What follows is compiled without them.
-    #[inline(always)]
-    #[must_use]
-    pub fn plain(self) -> Option<Self> {
-        (!self.format.is_affine()).then_some(self)
-    }
-
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
@@ -120,13 +113,14 @@ impl<'a> PackedMatrix<'a> {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> bool {
         let first = row / BLOCK_ROWS * BLOCK_ROWS;
         let Some(block) = self.slice_rows(first, BLOCK_ROWS) else { return false };
-        let planes = (block.weights, block.scales);
-        for (group, out) in out.chunks_mut(GROUP).take(self.groups()).enumerate() {
+        let (format, groups, planes) = (self.format, self.groups(), (block.weights, block.scales));
+        for (group, out) in out.chunks_mut(GROUP).take(groups).enumerate() {
             let place = (row % BLOCK_ROWS, group);
-            let run = self.layout.read(self.format, planes, self.groups(), place);
-            let Some((weights, scale)) = run else { return false };
-            let scale = scale.factors();
-            for (x, w) in out.iter_mut().zip(weights) {
+            let scale = self.layout.scale(format, planes, groups, place);
+            let values = self.layout.values(format, block.weights, groups, place);
+            let (Some(scale), Some(values)) = (scale, values) else { return false };
+            let scale = scale.factors(format);
+            for (x, w) in out.iter_mut().zip(values) {
                 *x = scale.step * f32::from(w + scale.zero) - scale.minimum;
             }
         }
@@ -208,20 +202,38 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// How the weights are stored.
+    #[must_use]
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
     /// The 32 weights of row `row` (below 16) in group `group`, and their scale; `None` outside the
     /// block.
     #[inline]
     #[must_use]
     pub fn read(&self, row: usize, group: usize) -> Option<Group> {
-        self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
+        Some((self.values(row, group)?, self.scale(row, group)?))
+    }
+
+    #[inline(always)]
+    fn values(&self, row: usize, group: usize) -> Option<[i8; GROUP]> {
+        self.layout.values(self.format, self.weights, self.groups, (row, group))
+    }
+
+    #[inline(always)]
+    fn scale(&self, row: usize, group: usize) -> Option<GroupScale> {
+        let planes = (self.weights, self.scales);
+        self.layout.scale(self.format, planes, self.groups, (row, group))
     }
 
     fn values_are_valid(&self) -> bool {
         // Plain loops: as iterators they take three times the flash.
         for row in 0..BLOCK_ROWS {
             for group in 0..self.groups {
-                let Some((values, scale)) = self.read(row, group) else { return false };
-                if !scale.is_finite() || values.contains(&i8::MIN) {
+                let valid = self.scale(row, group).is_some_and(GroupScale::is_finite)
+                    && self.values(row, group).is_some_and(|values| !values.contains(&i8::MIN));
+                if !valid {
                     return false;
                 }
             }
