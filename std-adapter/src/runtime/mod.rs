@@ -49,11 +49,11 @@ pub enum RuntimeError {
     Forward(#[from] ForwardError),
 }
 
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(16))]
-struct Chunk([u8; 16]);
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Chunk([u8; 64]);
 
-/// Zeroed memory, aligned for [`Plan::carve`].
+/// Zeroed memory, aligned for [`Plan::carve`] and to the lines of a cache.
 #[derive(Default)]
 pub struct Memory(Vec<Chunk>);
 
@@ -61,7 +61,7 @@ impl Memory {
     /// At least `bytes` bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self(vec![Chunk::default(); bytes.div_ceil(16)])
+        Self(vec![Chunk([0; 64]); bytes.div_ceil(size_of::<Chunk>())])
     }
 
     /// The bytes.
