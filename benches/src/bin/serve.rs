@@ -10,7 +10,7 @@
 //! | `load FORMAT FILE` | `ok` |
 //! | `forward FORMAT ROWS WANTED KERNELS RUNS MS` | a time; `WANTED` 0: logits of all rows |
 //!
-//! `FORMAT` is `q4` or `q8`; a time is `BEST_WALL_NS MEDIAN_CPU_NS RUNS`, of at least `RUNS` runs and
+//! `FORMAT` is `q4`, `q8` or, for products with inputs in multiples of 256, `q4k`; a time is `BEST_WALL_NS MEDIAN_CPU_NS RUNS`, of at least `RUNS` runs and
 //! `MS` milliseconds. A request that fails is answered with `error` and why.
 #![forbid(unsafe_code)]
 
