@@ -78,7 +78,7 @@ fn sizes(format: WeightFormat, effort: Effort, random: &mut Random) -> Vec<(usiz
         if effort == Effort::Thorough {
             let mut any = || (1 + random.below(300), 1 + random.below(300), unit);
             sizes.extend((0..30).map(|_| any()));
-            sizes.extend([(70, 50, 3 * unit), (41, 33, 9 * unit), (1, 300, 19 * unit)]);
+            sizes.extend([(70, 50, 3 * unit), (41, 33, 9 * unit), (1, 50, 19 * unit)]);
         }
         return sizes;
     }
@@ -252,7 +252,7 @@ impl Weights {
         let (weight_bytes, scale_bytes) = layout.block_bytes(format, groups);
         let mut packed = vec![0; blocks * (weight_bytes + scale_bytes)];
         let (weights, scales) = packed.split_at_mut(blocks * weight_bytes);
-        let mut unpacked = Vec::new();
+        let mut unpacked = Vec::with_capacity(outputs * groups);
         let style = random.below(6);
         for output in 0..blocks * BLOCK_ROWS {
             let block = output / BLOCK_ROWS;
