@@ -16,7 +16,7 @@ use crate::layers::rope::{self, MAX_POSITIONS};
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Pass, Vocabulary};
-use crate::packed::{Layout, PackedMatrix};
+use crate::packed::Layout;
 use crate::rows::Rows;
 use core::fmt;
 use sweep::{BlockPiece, Context, HeadPiece, KvPiece, LogitPiece};
@@ -223,7 +223,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for position in rows.iter() {
             let row = self.memory.hidden.get_mut(position * dim..).and_then(|r| r.get_mut(..dim));
             let (Some(&id), Some(row)) = (canvas.get(position), row) else { continue };
-            if !dequantize::<K>(&self.outer.embedding, id as usize, row) {
+            if !self.outer.embedding.dequantize_row(id as usize, row) {
                 return Err(ForwardError::UnknownToken { position, id });
             }
         }
@@ -241,14 +241,6 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             Some(row) => Err(ForwardError::RowNotComputed { row }),
             None => Ok(()),
         }
-    }
-}
-
-/// Row `row` of an embedding, with code for the layout of the kernels only.
-fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f32]) -> bool {
-    match K::READS_ANY_LAYOUT {
-        true => embedding.dequantize_row(row, out),
-        false => embedding.in_layout(K::LAYOUT).is_some_and(|e| e.dequantize_row(row, out)),
     }
 }
 

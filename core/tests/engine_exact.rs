@@ -4,7 +4,9 @@
 mod common;
 mod naive;
 
-use common::{Aligned, Random, SMALLEST, image_with, random_config, sections, with_q4k};
+use common::{
+    Aligned, Random, SMALLEST, WIDE_EXPERTS, image_with, random_config, sections, with_q4k,
+};
 use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
@@ -77,7 +79,7 @@ impl Executor for Reverse {
 
 /// Shapes in which nothing is a multiple of anything, and ones in which everything is.
 fn shapes() -> Vec<(ModelConfig, Quantization)> {
-    let q = |layers, embedding| Quantization { layers, embedding, layout: Layout::Rows16 };
+    let q = |layers, embedding| Quantization { embedding, ..Quantization::uniform(layers) };
     let both =
         |vocab_size, model_dim, ffn_dim| ModelConfig { vocab_size, model_dim, ffn_dim, ..SMALLEST };
     let heads = |heads, kv_heads, head_dim| ModelConfig { heads, kv_heads, head_dim, ..SMALLEST };
@@ -205,7 +207,7 @@ fn formats_may_be_mixed() {
         ffn_dim: 512,
         ..SMALLEST
     };
-    let q = Quantization { layers: Format::Q8, embedding: Format::Q4, layout: Layout::Rows16 };
+    let q = Quantization { embedding: Format::Q4, ..Quantization::uniform(Format::Q8) };
     let other_bytes = image_with(&sections(config), q, 5);
     use TensorRole as T;
     let choices: [fn(T) -> bool; 6] = [
@@ -287,7 +289,7 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         let config = random_config(&mut random, attention);
         let format = |random: &mut Random| [Format::Q4, Format::Q8][random.below(2)];
         let (layers, embedding) = (format(&mut random), format(&mut random));
-        let quantization = Quantization { layers, embedding, layout: Layout::Rows16 };
+        let quantization = Quantization { embedding, ..Quantization::uniform(layers) };
         let bytes = image_with(&sections(config), quantization, case);
         let image = ModelImage::parse(&bytes).unwrap();
         let length = 1 + random.below(12);
@@ -305,6 +307,23 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         assert!(got == expected, "{case}: tile {tile}, {workers} workers, {config:?}");
         let got = with_engine(&image, Serial, (room, length), |e| logits(e, &canvas));
         assert!(got == expected, "{case}: one tile, {config:?}");
+    }
+}
+
+/// Experts are slices of a stack of rows, also where scales have scales.
+#[test]
+fn experts_in_q4k() {
+    let bytes = image_with(&sections(WIDE_EXPERTS), Quantization::uniform(Format::Q8), 5);
+    let bytes = with_q4k(&bytes, Layout::Rows16, 6, |role| {
+        !role.stays_f32() && role.shape(&WIDE_EXPERTS).1.is_multiple_of(256)
+    });
+    let image = ModelImage::parse(&bytes).unwrap();
+    let canvas = [2, 1, 7, 1, 9, 4];
+    let expected = bits(&naive::logits(&image, &canvas).concat());
+    for tile in [1, 4, 6] {
+        let mut logits = vec![0.0; canvas.len() * WIDE_EXPERTS.vocab_size as usize];
+        with_engine(&image, Reverse(2), (8, tile), |e| e.logits(&canvas, &mut logits).unwrap());
+        assert!(bits(&logits) == expected, "tile {tile}");
     }
 }
 

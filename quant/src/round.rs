@@ -1,5 +1,6 @@
-//! Rounding a group of 32 weights to integers with one `f16` scale.
+//! Rounding weights to integers with `f16` scales.
 
+use crate::ggml::{BlockError, GgmlType};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use half::f16;
 
@@ -44,6 +45,23 @@ pub fn round_group(weights: &[f32], format: WeightFormat) -> Option<Group> {
             best
         }
     })
+}
+
+/// Rounds a row of weights to `row.len().div_ceil(32)` groups: one by one, or for Q4K as ggml
+/// quantizes to Q4_K.
+///
+/// # Errors
+/// [`BlockError`] for Q4K, if the row is not a whole number of super-blocks or a weight too large.
+pub fn round_row(row: &[f32], format: WeightFormat, out: &mut [Group]) -> Result<(), BlockError> {
+    if format == WeightFormat::Q4K {
+        let mut blocks = vec![0; row.len().div_ceil(256) * GgmlType::Q4_K.block_bytes()];
+        GgmlType::Q4_K.quantize(row, &mut blocks)?;
+        return GgmlType::Q4_K.to_groups(&blocks, out);
+    }
+    for (group, weights) in out.iter_mut().zip(row.chunks(GROUP)) {
+        *group = round_group(weights, format).unwrap_or(([0; GROUP], GroupScale::zero(format)));
+    }
+    Ok(())
 }
 
 /// Largest weight that a format can hold with a finite scale.

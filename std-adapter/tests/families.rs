@@ -3,7 +3,7 @@
 #[path = "../../core/tests/common/mod.rs"]
 mod common;
 
-use common::{Aligned, Random, image_with, random_config, sections};
+use common::{Aligned, Random, WIDE_EXPERTS, image_with, random_config, sections, with_q4k};
 use demask::image::{Attention, ModelConfig, ModelImage};
 use demask::packed::Format;
 use demask::{Engine, Kernels, Limits, Plan, Serial};
@@ -17,6 +17,8 @@ struct Job<'a> {
     canvas: &'a [u32],
     tile: usize,
     seed: u64,
+    /// Matrices are Q4K where they can be.
+    q4k: bool,
 }
 
 impl WithKernels for Job<'_> {
@@ -25,8 +27,13 @@ impl WithKernels for Job<'_> {
     /// The bits of all logits.
     fn run<K: Kernels + 'static>(self, kernels: K) -> Vec<u32> {
         let (layers, embedding) = self.formats;
-        let quantization = Quantization { layers, embedding, layout: K::LAYOUT };
-        let image = image_with(&sections(self.config), quantization, self.seed);
+        let quantization = Quantization { layers, embedding, layout: K::LAYOUT, keep: false };
+        let mut image = image_with(&sections(self.config), quantization, self.seed);
+        if self.q4k {
+            image = with_q4k(&image, K::LAYOUT, self.seed, |role| {
+                !role.stays_f32() && role.shape(&self.config).1.is_multiple_of(256)
+            });
+        }
         let image = ModelImage::parse(&image).unwrap();
         let limits =
             Limits { canvas: self.canvas.len(), tile: self.tile, layout: K::LAYOUT, workers: 1 };
@@ -56,11 +63,25 @@ fn every_kernel_gives_the_same_logits() {
         let ids = config.vocab_size as usize;
         let canvas: Vec<u32> = (0..length).map(|_| random.below(ids) as u32).collect();
         let tile = 1 + random.below(length);
-        let job = |tile| Job { config, formats, canvas: &canvas, tile, seed };
+        let job = |tile| Job { config, formats, canvas: &canvas, tile, seed, q4k: false };
         let expected = with_kernels(Choice::Scalar, job(length)).unwrap();
         for kernels in detect::available() {
             let got = with_kernels(kernels, job(tile)).unwrap();
             assert!(got == expected, "{kernels}, tile {tile}: {config:?}");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_gives_the_same_logits_of_experts_in_q4k() {
+    let canvas: Vec<u32> = (0..37).map(|i| i * 7 % 11).collect();
+    let formats = (Format::Q8, Format::Q8);
+    let job =
+        |tile| Job { config: WIDE_EXPERTS, formats, canvas: &canvas, tile, seed: 3, q4k: true };
+    let expected = with_kernels(Choice::Scalar, job(37)).unwrap();
+    for kernels in detect::available() {
+        for tile in [1, 3, 16, 37] {
+            assert!(with_kernels(kernels, job(tile)).unwrap() == expected, "{kernels}, {tile}");
         }
     }
 }

@@ -80,7 +80,7 @@ fn a_mix_keeps_metadata_and_chooses_types_by_tensor() {
     assert_eq!(done, model.tensors.iter().map(|(_, values)| values.len() as u64).sum::<u64>());
     let target = GgufFile::open(&path, Access::Copied).unwrap();
     assert_eq!(written.len(), source.tensors().count());
-    // 17 layers: 0 and 1, 14 to 16, and every third from 4 on.
+    // Of 17 layers those are 0 and 1, 14 to 16, and 4, 7, 10, 13 in between.
     for (name, stored_as) in [
         ("output.weight", GgmlType::Q6_K),
         ("blk.16.attn_v.weight", GgmlType::Q6_K),
@@ -113,6 +113,47 @@ fn a_mix_keeps_metadata_and_chooses_types_by_tensor() {
     for (key, value) in source.entries().filter(|(key, _)| !key.starts_with("general.file_type")) {
         if key != "split.count" {
             assert_eq!(target.metadata(key), Some(value), "{key}");
+        }
+    }
+}
+
+/// The head is what follows the last layer, whatever it is called; `pure` leaves it like the others.
+#[test]
+fn heads_and_small_mixes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Model::new("llada", GgmlType::F32);
+    for layer in [0, 3, 4, 15] {
+        model.add(&format!("blk.{layer}.attn_v_wide.weight"), &[256, 2], GgmlType::F32);
+        model.remove(&format!("blk.{layer}.attn_v.weight"));
+        model.add(&format!("blk.{layer}.attn_v.weight"), &[256, 2], GgmlType::F32);
+        model.remove(&format!("blk.{layer}.ffn_down.weight"));
+        model.add(&format!("blk.{layer}.ffn_down.weight"), &[256, 2], GgmlType::F32);
+    }
+    for tied in [false, true] {
+        if tied {
+            model.remove("output.weight");
+        }
+        let source = write(&model, &folder.path().join("a.gguf"));
+        let types = |file_type: FileType| {
+            let path = folder.path().join("b.gguf");
+            requantize(&source, &path, file_type, &mut |_| ()).unwrap();
+            let target = GgufFile::open(&path, Access::Mapped).unwrap();
+            move |name: &str| target.tensor(name).unwrap().stored_as()
+        };
+        let head = if tied { "token_embd.weight" } else { "output.weight" };
+        let q4_0: FileType = "q4_0".parse().unwrap();
+        // Rows of 64 are no Q6_K blocks.
+        assert_eq!(types(q4_0)(head), GgmlType::Q8_0);
+        assert_eq!(types(q4_0.pure())(head), GgmlType::Q4_0);
+        let small = types("q4_k_s".parse().unwrap());
+        for (name, stored_as) in [
+            ("blk.3.attn_v.weight", GgmlType::Q5_K),
+            ("blk.4.attn_v.weight", GgmlType::Q4_K),
+            ("blk.3.attn_v_wide.weight", GgmlType::Q4_K),
+            ("blk.0.ffn_down.weight", GgmlType::Q5_K),
+            ("blk.3.ffn_down.weight", GgmlType::Q4_K),
+        ] {
+            assert_eq!(small(name), stored_as, "{name}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Rotary position embedding (Su et al. 2021).
 
+use super::power::power;
 use crate::image::{ModelConfig, RopePairs};
 use crate::pieces::move_down;
 
@@ -21,7 +22,7 @@ pub(crate) fn fill_tables(
     let theta = f64::from(config.rope_theta);
     for pair in 0..half {
         let exponent = -2.0 * pair as f64 / f64::from(rotated);
-        let frequency = libm::pow(theta, exponent);
+        let frequency = power(theta, exponent);
         let rows = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half));
         for (position, (cos, sin)) in (position..).zip(rows.skip(first)) {
             let (s, c) = sin_cos(position as f64 * frequency);

@@ -109,18 +109,15 @@ impl<'a> PackedMatrix<'a> {
     }
 
     /// Dequantizes row `row` into `out[..cols]`; false if there is no such row.
-    #[inline(always)] // compiled for one layout after `in_layout`
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> bool {
         let first = row / BLOCK_ROWS * BLOCK_ROWS;
-        let Some(block) = self.slice_rows(first, BLOCK_ROWS) else { return false };
-        let (format, groups, planes) = (self.format, self.groups(), (block.weights, block.scales));
-        for (group, out) in out.chunks_mut(GROUP).take(groups).enumerate() {
-            let place = (row % BLOCK_ROWS, group);
-            let scale = self.layout.scale(format, planes, groups, place);
-            let values = self.layout.values(format, block.weights, groups, place);
-            let (Some(scale), Some(values)) = (scale, values) else { return false };
-            let scale = scale.factors(format);
-            for (x, w) in out.iter_mut().zip(values) {
+        let block = self.slice_rows(first, BLOCK_ROWS).and_then(|rows| rows.blocks().next());
+        let Some(block) = block else { return false };
+        for (group, out) in out.chunks_mut(GROUP).take(self.groups()).enumerate() {
+            let run = block.read_shared(row % BLOCK_ROWS, group);
+            let Some((weights, scale)) = run else { return false };
+            let scale = scale.factors(self.format);
+            for (x, w) in out.iter_mut().zip(weights) {
                 *x = scale.step * f32::from(w + scale.zero) - scale.minimum;
             }
         }
@@ -227,13 +224,18 @@ impl Block<'_> {
         self.layout.scale(self.format, planes, self.groups, (row, group))
     }
 
+    /// [`read`](Self::read) where its code for all layouts and formats is wanted in flash once only.
+    #[inline(never)]
+    fn read_shared(&self, row: usize, group: usize) -> Option<Group> {
+        self.read(row, group)
+    }
+
     fn values_are_valid(&self) -> bool {
         // Plain loops: as iterators they take three times the flash.
         for row in 0..BLOCK_ROWS {
             for group in 0..self.groups {
-                let valid = self.scale(row, group).is_some_and(GroupScale::is_finite)
-                    && self.values(row, group).is_some_and(|values| !values.contains(&i8::MIN));
-                if !valid {
+                let Some((values, scale)) = self.read_shared(row, group) else { return false };
+                if !scale.is_finite() || values.contains(&i8::MIN) {
                     return false;
                 }
             }

@@ -73,6 +73,16 @@ impl Format {
         }
     }
 
+    /// The format of a tensor whose integers are stored like this.
+    #[must_use]
+    pub const fn of(weights: WeightFormat) -> Self {
+        match weights {
+            WeightFormat::Q8 => Self::Q8,
+            WeightFormat::Q4 => Self::Q4,
+            WeightFormat::Q4K => Self::Q4K,
+        }
+    }
+
     /// Name as the command line spells it.
     #[must_use]
     pub const fn name(self) -> &'static str {

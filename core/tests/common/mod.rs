@@ -105,7 +105,7 @@ impl RandomWeights {
 
 impl WeightSource for RandomWeights {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],
@@ -234,6 +234,29 @@ pub const SMALLEST_WITH_EXPERTS: ModelConfig = ModelConfig {
     ..SMALLEST
 };
 
+/// Two layers of wide experts, wide enough for super-blocks of 256 columns.
+pub const WIDE_EXPERTS: ModelConfig = ModelConfig {
+    model_dim: 256,
+    ffn_dim: 512,
+    features: Features {
+        experts: Some(Experts {
+            count: 5,
+            per_token: 2,
+            ffn_dim: 256,
+            shared_ffn_dim: 256,
+            dense_layers: 1,
+            groups: 1,
+            groups_per_token: 1,
+            sigmoid: false,
+            choice_bias: false,
+            normalize: false,
+            scale: 1.0,
+        }),
+        ..Features::PLAIN
+    },
+    ..SMALLEST_WITH_EXPERTS
+};
+
 /// The sections beside the weights, with no tokenizer and no prompt.
 pub fn sections(config: ModelConfig) -> Sections {
     Sections { config, tokenizer: None, prompt: None, security_counter: 7 }
@@ -271,9 +294,9 @@ pub fn sections_of_every_kind_for(config: ModelConfig) -> Sections {
 
 /// Writes an image with random weights.
 pub fn image_with(sections: &Sections, quantization: Quantization, seed: u64) -> Aligned {
-    let mut source = RandomWeights { seed, config: sections.config };
+    let source = RandomWeights { seed, config: sections.config };
     let mut out = Cursor::new(Vec::new());
-    write_image(sections, quantization, &mut source, &mut out, &mut |_| ()).unwrap();
+    write_image(sections, quantization, &source, &mut out, 1, &mut |_| ()).unwrap();
     Aligned::copy_of(out.get_ref())
 }
 

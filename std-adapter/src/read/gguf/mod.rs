@@ -9,14 +9,15 @@
 //! | [`value`] | metadata values |
 //! | [`config`] | from metadata to [`ModelConfig`](demask::image::ModelConfig) |
 //! | [`vocab`] | the vocabulary, as it stands in the file |
+//! | `tokenizer` | from the vocabulary to a tokenizer |
 
 pub mod config;
-mod data;
 mod error;
 pub mod header;
 mod model;
 mod places;
 mod shards;
+mod tokenizer;
 pub mod value;
 pub mod vocab;
 
@@ -24,8 +25,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+pub use crate::mmap::Access;
 pub use config::GgufOptions;
-pub use data::Access;
 pub use error::{GgufError, HeaderError};
 pub use model::GgufModel;
 pub use vocab::GgufVocab;
