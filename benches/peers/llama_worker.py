@@ -7,10 +7,13 @@ of the CPU backend's extra buffer types, which rearranges them (`repack`, AMX); 
 the product the name goes on, `extra:NAME`.
 
     kernels                                               -> plain extra:CPU_REPACK ...
-    matmul FORMAT ROWS INPUTS OUTPUTS KERNELS RUNS MS     -> BEST_WALL_NS MEDIAN_CPU_NS RUNS, or none
+    matmul FORMAT ROWS INPUTS OUTPUTS KERNELS RUNS MS     -> BEST_WALL_NS MEDIAN_CPU_NS RUNS LEAST_CPU_NS, or none
     load FORMAT FILE                                      -> ok
     forward FORMAT ROWS WANTED KERNELS RUNS MS            -> the same; always all logits: see paired.py
     system                                                -> what llama.cpp says it uses
+    open FILE KERNELS CANVAS                              -> WALL_NS CPU_NS to the end of a first step
+    step WANTED RUNS MS                                   -> a time, always of all logits
+    peak                                                  -> most bytes, less what Python had before
 """
 
 import ctypes
@@ -83,7 +86,14 @@ def timed(work, runs, ms):
         took = time.perf_counter_ns() - run
         cpu.append(time.process_time_ns() - from_cpu)
         best = took if best is None else min(best, took)
-    return f"{best} {sorted(cpu)[len(cpu) // 2]} {len(cpu)}"
+    return f"{best} {sorted(cpu)[len(cpu) // 2]} {len(cpu)} {min(cpu)}"
+
+
+def memory(field):
+    """Bytes: VmRSS is what the process has, VmHWM the most that it had."""
+    for line in open("/proc/self/status"):
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
 
 
 class Products:
@@ -187,15 +197,16 @@ class Model:
             self.contexts[rows] = (context, batch)
         return self.contexts[rows]
 
-    def time(self, rows, runs, ms):
+    def step(self, rows):
+        """All logits of a canvas."""
         context, batch = self.context(rows)
+        if lc.llama_decode(context, batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        return lc.llama_get_logits(context)
 
-        def work():
-            if lc.llama_decode(context, batch) != 0:
-                raise RuntimeError("llama_decode failed")
-            lc.llama_get_logits(context)
-
-        answer = timed(work, runs, ms)
+    def time(self, rows, runs, ms):
+        context, _ = self.context(rows)
+        answer = timed(lambda: self.step(rows), runs, ms)
         logits = np.ctypeslib.as_array(lc.llama_get_logits(context), (rows * self.vocab,))
         if not np.isfinite(logits).all() or logits.std() == 0:
             raise RuntimeError("the logits are not numbers")
@@ -208,10 +219,24 @@ class Model:
         lc.llama_model_free(self.model)
 
 
+class Opened:
+    """One file, from nothing to a first step; nothing else is in memory but Python."""
+
+    def __init__(self, path, kind, rows):
+        self.before, self.rows = memory("VmRSS"), rows
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        self.model = Model(path, kind.startswith("extra"))
+        self.model.step(rows)
+        self.took = f"{time.perf_counter_ns() - wall} {time.process_time_ns() - cpu}"
+
+
 def main():
-    products, paths, models = Products(), {}, {}
+    products, paths, models, opened = None, {}, {}, None
 
     def answer(words):
+        nonlocal products, opened
+        if words[0] in ("kernels", "matmul"):
+            products = products or Products()
         match words:
             case ["kernels"]:
                 return " ".join(products.kinds)
@@ -230,6 +255,13 @@ def main():
                 if key not in models:
                     models[key] = Model(paths[form], kind.startswith("extra"))
                 return models[key].time(int(rows), int(runs), int(ms))
+            case ["open", path, kind, rows]:
+                opened = Opened(path, kind, int(rows))
+                return opened.took
+            case ["step", _, runs, ms]:
+                return opened.model.time(opened.rows, int(runs), int(ms))
+            case ["peak"]:
+                return str(memory("VmHWM") - opened.before)
         return "error no such request"
 
     for line in sys.stdin:

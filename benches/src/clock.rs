@@ -11,6 +11,8 @@ pub struct Timing {
     pub best_wall: Duration,
     /// Median processor time of the process.
     pub median_cpu: Duration,
+    /// Least processor time: what is left when others disturb the caches least.
+    pub least_cpu: Duration,
     /// How many runs.
     pub runs: usize,
 }
@@ -27,7 +29,14 @@ pub fn time(least: usize, budget: Duration, mut work: impl FnMut()) -> Timing {
         cpu.push(cpu_time().saturating_sub(from));
     }
     cpu.sort_unstable();
-    Timing { best_wall, median_cpu: cpu[cpu.len() / 2], runs: cpu.len() }
+    Timing { best_wall, median_cpu: cpu[cpu.len() / 2], least_cpu: cpu[0], runs: cpu.len() }
+}
+
+/// Runs `work` once; returns its result, wall time and processor time.
+pub fn stopwatch<R>(work: impl FnOnce() -> R) -> (R, (Duration, Duration)) {
+    let (from, run) = (cpu_time(), Instant::now());
+    let result = work();
+    (result, (run.elapsed(), cpu_time().saturating_sub(from)))
 }
 
 fn cpu_time() -> Duration {

@@ -29,19 +29,25 @@ pub const EDGE: ModelConfig = ModelConfig {
 };
 
 /// Uniform weights that keep the size of a row; norms of 1.
-struct Random(u32);
+struct Random;
 
 impl WeightSource for Random {
-    fn read_rows(&mut self, role: TensorRole, _: usize, out: &mut [f32]) -> Result<(), BoxError> {
+    fn read_rows(&self, role: TensorRole, row: usize, out: &mut [f32]) -> Result<(), BoxError> {
         if role.stays_f32() {
             out.fill(1.0);
             return Ok(());
         }
         let (_, cols) = role.shape(&EDGE);
         let scale = (3.0 / cols as f32).sqrt() / (1 << 23) as f32;
-        for x in out {
-            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            *x = ((self.0 as i32) >> 8) as f32 * scale;
+        let (code, layer) = role.code();
+        for (row, out) in (row as u32..).zip(out.chunks_exact_mut(cols)) {
+            // Each row is a sequence of its own: pieces are asked for in any order.
+            let mut state =
+                row.wrapping_mul(0x9E37_79B9) ^ u32::from(code) << 16 ^ u32::from(layer);
+            for x in out {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *x = ((state as i32) >> 8) as f32 * scale;
+            }
         }
         Ok(())
     }
@@ -59,7 +65,7 @@ pub fn write_edge(format: Format, path: &Path) -> Result<(), BoxError> {
     let sections = Sections { config: EDGE, tokenizer: None, prompt: None, security_counter: 0 };
     let quantization = Quantization::uniform(format);
     let mut out = BufWriter::new(File::create(&unfinished)?);
-    write_image(&sections, quantization, &mut Random(1), &mut out, &mut |_| ())?;
+    write_image(&sections, quantization, &Random, &mut out, 1, &mut |_| ())?;
     drop(out);
     Ok(rename(unfinished, path)?)
 }

@@ -12,7 +12,7 @@ use crate::exec::{Executor, Pieces, Split};
 use crate::image::{Attention, FAMILIES, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
-use crate::layers::rope::{MAX_POSITIONS, fill_tables};
+use crate::layers::rope::{self, MAX_POSITIONS};
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Pass, Vocabulary};
@@ -133,7 +133,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for layer in 0..config.layers {
             LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
         }
-        fill_tables(config, (memory.cos, memory.sin), (0, 0));
+        rope::fill_tables(config, (memory.cos, memory.sin), (0, 0));
         Ok(Self { image: *image, outer, memory, kernels, executor, slid: 0 })
     }
 
@@ -328,6 +328,13 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         .map_err(|_| ForwardError::NotFinite { layer: None })
     }
 
+    fn begin(&mut self) {
+        if self.slid > 0 {
+            self.slid = 0;
+            rope::fill_tables(self.image.config(), (self.memory.cos, self.memory.sin), (0, 0));
+        }
+    }
+
     fn slide(&mut self, keep: usize, drop: usize) -> bool {
         let memory = &mut self.memory;
         let slid = self.slid.saturating_add(drop);
@@ -335,8 +342,7 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             return false;
         }
         memory.ring.slide(keep, drop);
-        let tables = (&mut *memory.cos, &mut *memory.sin);
-        fill_tables(self.image.config(), tables, (keep, keep.saturating_add(slid)));
+        rope::slide(self.image.config(), (memory.cos, memory.sin), (keep, drop), slid);
         self.slid = slid;
         true
     }

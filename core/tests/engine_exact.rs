@@ -79,7 +79,7 @@ impl Executor for Reverse {
 
 /// Shapes in which nothing is a multiple of anything, and ones in which everything is.
 fn shapes() -> Vec<(ModelConfig, Quantization)> {
-    let q = |layers, embedding| Quantization { layers, embedding, layout: Layout::Rows16 };
+    let q = |layers, embedding| Quantization { embedding, ..Quantization::uniform(layers) };
     let both =
         |vocab_size, model_dim, ffn_dim| ModelConfig { vocab_size, model_dim, ffn_dim, ..SMALLEST };
     let heads = |heads, kv_heads, head_dim| ModelConfig { heads, kv_heads, head_dim, ..SMALLEST };
@@ -207,7 +207,7 @@ fn formats_may_be_mixed() {
         ffn_dim: 512,
         ..SMALLEST
     };
-    let q = Quantization { layers: Format::Q8, embedding: Format::Q4, layout: Layout::Rows16 };
+    let q = Quantization { embedding: Format::Q4, ..Quantization::uniform(Format::Q8) };
     let other_bytes = image_with(&sections(config), q, 5);
     use TensorRole as T;
     let choices: [fn(T) -> bool; 6] = [
@@ -289,7 +289,7 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         let config = random_config(&mut random, attention);
         let format = |random: &mut Random| [Format::Q4, Format::Q8][random.below(2)];
         let (layers, embedding) = (format(&mut random), format(&mut random));
-        let quantization = Quantization { layers, embedding, layout: Layout::Rows16 };
+        let quantization = Quantization { embedding, ..Quantization::uniform(layers) };
         let bytes = image_with(&sections(config), quantization, case);
         let image = ModelImage::parse(&bytes).unwrap();
         let length = 1 + random.below(12);

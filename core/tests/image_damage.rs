@@ -149,8 +149,7 @@ fn resealed_changes_are_found_without_the_help_of_digests() {
 fn an_image_of_every_format_parses_and_the_engine_takes_the_quantized_ones() {
     let formats = [Format::F32, Format::F16, Format::Q8, Format::Q4];
     for (layers, embedding) in formats.into_iter().flat_map(|a| formats.map(|b| (a, b))) {
-        let quantization =
-            Quantization { layers, embedding, layout: demask::packed::Layout::Rows16 };
+        let quantization = Quantization { embedding, ..Quantization::uniform(layers) };
         let image = image_with(&sections_of_every_kind(), quantization, 5);
         let image = ModelImage::parse(&image).unwrap();
         assert_eq!(*image.config(), SMALLEST);

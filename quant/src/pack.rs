@@ -1,157 +1,217 @@
-//! Packing rounded weights into blocks: the inverse of [`demask::packed`].
+//! Packing rows of a tensor: the inverse of [`demask::packed`].
 
-use crate::round::round_group;
-use demask::packed::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, WeightFormat};
+use crate::ggml::BlockError;
+use crate::round::{largest_weight, round_row};
+use crate::sections::TensorPlan;
+use crate::source::WeightSource;
+use crate::write::WriteError;
+use demask::packed::{BLOCK_ROWS, Format, GROUP, Group, GroupScale, Layout, WeightFormat};
+use half::f16;
+use std::ops::Range;
 
-/// One packed block of up to 16 rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackedBlock {
-    /// Integers of all cells, and their scales unless the layout keeps those apart.
-    pub weights: Vec<u8>,
-    /// Scales of all cells, if the layout keeps them apart.
-    pub scales: Vec<u8>,
+/// Weights of a piece of work: enough for a thread to be busy, few enough to stay in its cache.
+const PIECE_WEIGHTS: usize = 1 << 17;
+
+/// The rows of a piece: whole blocks.
+pub(crate) fn piece_rows(cols: usize) -> usize {
+    (PIECE_WEIGHTS / cols.max(1) / BLOCK_ROWS).max(1) * BLOCK_ROWS
 }
 
-/// Rounds and packs `rows` (at most 16 of them, each `cols` long). Missing rows and columns become
-/// zeros. `None` if weights cannot be rounded to `format`: see [`round_group`].
-#[must_use]
-pub fn pack_block(
-    rows: &[f32],
-    cols: usize,
-    format: WeightFormat,
-    layout: Layout,
-) -> Option<PackedBlock> {
-    let mut groups = Vec::new();
-    for row in rows.chunks_exact(cols) {
-        for weights in row.chunks(GROUP) {
-            groups.push(round_group(weights, format)?);
+/// Bytes of both planes of `rows` rows, padding included.
+pub(crate) fn plane_bytes(tensor: &TensorPlan, rows: usize) -> (usize, usize) {
+    match tensor.format.packed() {
+        Some(format) => {
+            let groups = tensor.cols.div_ceil(GROUP);
+            let (weights, scales) = tensor.layout.block_bytes(format, groups);
+            let blocks = rows.div_ceil(BLOCK_ROWS);
+            (blocks * weights, blocks * scales)
+        }
+        None => (rows * tensor.cols * if tensor.format == Format::F16 { 2 } else { 4 }, 0),
+    }
+}
+
+/// Memory of one thread, kept from piece to piece.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// `[rows, cols]`
+    values: Vec<f32>,
+    /// `[rows, groups of a row]`
+    groups: Vec<Group>,
+}
+
+impl Scratch {
+    /// Reads rows as `f32`.
+    pub(crate) fn read(
+        &mut self,
+        tensor: &TensorPlan,
+        source: &dyn WeightSource,
+        rows: &Range<usize>,
+    ) -> Result<&[f32], WriteError> {
+        self.values.resize(rows.len() * tensor.cols, 0.0);
+        let read = source.read_rows(tensor.role, rows.start, &mut self.values);
+        read.map_err(|error| WriteError::Source(tensor.role, error))?;
+        Ok(&self.values)
+    }
+
+    /// The rows that were read last.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Rounds the rows that were read last.
+    fn round(&mut self, cols: usize, format: WeightFormat) -> Result<(), BlockError> {
+        let Self { values, groups } = self;
+        let per_row = cols.div_ceil(GROUP);
+        groups.resize(values.len() / cols * per_row, NO_GROUP);
+        for (row, groups) in values.chunks_exact(cols).zip(groups.chunks_exact_mut(per_row)) {
+            round_row(row, format, groups)?;
+        }
+        Ok(())
+    }
+
+    /// Reads rows as integers. A row that does not fit the format is rounded.
+    fn take_groups(
+        &mut self,
+        tensor: &TensorPlan,
+        source: &dyn WeightSource,
+        rows: &Range<usize>,
+    ) -> Result<(), WriteError> {
+        let per_row = tensor.cols.div_ceil(GROUP);
+        let take = |first_row, groups: &mut [Group]| -> Result<bool, WriteError> {
+            let read = source.read_groups(tensor.role, first_row, groups);
+            let read = read.map_err(|error| WriteError::Source(tensor.role, error))?;
+            Ok(read && fit(tensor, first_row, groups)?)
+        };
+        self.groups.resize(rows.len() * per_row, NO_GROUP);
+        if take(rows.start, &mut self.groups)? {
+            return Ok(());
+        }
+        let (format, mut values) = (tensor.format.packed(), vec![0.0; tensor.cols]);
+        for (row, groups) in rows.clone().zip(self.groups.chunks_exact_mut(per_row)) {
+            if take(row, groups)? {
+                continue;
+            }
+            let read = source.read_rows(tensor.role, row, &mut values);
+            read.map_err(|error| WriteError::Source(tensor.role, error))?;
+            check_weights(tensor, row, &values)?;
+            let rounded = format.map_or(Ok(()), |format| round_row(&values, format, groups));
+            rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Packs `rows`, which start at a whole block, into their part of the tensor's planes, all zero.
+/// Where weights had to be rounded, `scratch` then holds them as they were.
+pub(crate) fn pack_rows(
+    tensor: &TensorPlan,
+    source: &dyn WeightSource,
+    rows: Range<usize>,
+    planes: (&mut [u8], &mut [u8]),
+    scratch: &mut Scratch,
+) -> Result<(), WriteError> {
+    if tensor.exact {
+        scratch.take_groups(tensor, source, &rows)?;
+    } else {
+        let values = scratch.read(tensor, source, &rows)?;
+        check_weights(tensor, rows.start, values)?;
+        match tensor.format.packed() {
+            Some(format) => {
+                let rounded = scratch.round(tensor.cols, format);
+                rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
+            }
+            None => write_plain(tensor.format, values, &mut *planes.0),
         }
     }
-    Some(pack_groups(&groups, cols.div_ceil(GROUP), format, layout))
+    if let Some(format) = tensor.format.packed() {
+        let kind = (format, tensor.layout);
+        write_groups(kind, &scratch.groups, tensor.cols.div_ceil(GROUP), planes);
+    }
+    source.release(tensor.role, rows);
+    Ok(())
 }
 
-/// Packs `rows`, at most 16 of them, row by row and `groups` groups each. Missing rows become zeros.
+const NO_GROUP: Group = ([0; GROUP], GroupScale::Plain(f16::ZERO));
+
+/// Whether integers are in the range of their format (-128 is no 8-bit weight of this engine).
 ///
-/// Scales must be of the format's kind, and of Q4K the `d` and `d_min` of eight groups the same.
-#[must_use]
-pub fn pack_groups(
-    rows: &[Group],
-    groups: usize,
-    format: WeightFormat,
-    layout: Layout,
-) -> PackedBlock {
-    let (weights, scales) = layout.block_bytes(format, groups);
-    let mut block = PackedBlock { weights: vec![0; weights], scales: vec![0; scales] };
-    let zeros = ([0; GROUP], GroupScale::zero(format));
-    for (lane, group) in (0..BLOCK_ROWS).flat_map(|lane| (0..groups).map(move |g| (lane, g))) {
-        let planes = (&mut block.weights[..], &mut block.scales[..]);
-        let weights = rows.get(lane * groups + group).unwrap_or(&zeros);
-        layout.write(format, planes, (lane, group), weights);
+/// # Errors
+/// [`WriteError::Weight`] for a scale that is not finite.
+fn fit(tensor: &TensorPlan, first_row: usize, groups: &[Group]) -> Result<bool, WriteError> {
+    let (min, max) = tensor.format.packed().map_or((0, 0), WeightFormat::range);
+    let per_row = tensor.cols.div_ceil(GROUP).max(1);
+    let mut fit = true;
+    for (index, (values, scale)) in groups.iter().enumerate() {
+        if let Some(value) = not_finite(*scale) {
+            let row = first_row + index / per_row;
+            return Err(WriteError::Weight { role: tensor.role, row, value });
+        }
+        // Above the smallest, and unsigned, which every processor can compare as vectors.
+        let above = |value: &i8| value.wrapping_sub(min) as u8;
+        fit &= values.iter().map(above).fold(0, u8::max) <= above(&max);
     }
-    block
+    Ok(fit)
+}
+
+fn not_finite(scale: GroupScale) -> Option<f32> {
+    let parts = match scale {
+        GroupScale::Plain(scale) => [scale, f16::ZERO],
+        GroupScale::Affine { d, d_min, .. } => [d, d_min],
+    };
+    parts.into_iter().find(|part| !part.is_finite()).map(f16::to_f32)
+}
+
+/// Writes `groups`, row by row and `per_row` each, into planes that are all zero.
+fn write_groups(
+    (format, layout): (WeightFormat, Layout),
+    groups: &[Group],
+    per_row: usize,
+    planes: (&mut [u8], &mut [u8]),
+) {
+    let (weight_bytes, scale_bytes) = layout.block_bytes(format, per_row);
+    let zeros = ([0; GROUP], GroupScale::zero(format));
+    let (mut weights, mut scales) = planes;
+    for block in groups.chunks(BLOCK_ROWS * per_row) {
+        let (block_weights, more_weights) = weights.split_at_mut(weight_bytes);
+        let (block_scales, more_scales) = scales.split_at_mut(scale_bytes);
+        (weights, scales) = (more_weights, more_scales);
+        for place in 0..BLOCK_ROWS * per_row {
+            // In some layouts a weight of zero is no zero byte, in rows beyond the last one too.
+            let group = block.get(place).unwrap_or(&zeros);
+            let planes = (&mut *block_weights, &mut *block_scales);
+            layout.write(format, planes, (place / per_row, place % per_row), group);
+        }
+    }
+}
+
+/// Row-major `f32` or `f16`.
+fn write_plain(format: Format, values: &[f32], out: &mut [u8]) {
+    if format == Format::F16 {
+        for (bytes, w) in out.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = f16::from_f32(*w).to_le_bytes();
+        }
+    } else {
+        for (bytes, w) in out.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = w.to_le_bytes();
+        }
+    }
+}
+
+fn check_weights(tensor: &TensorPlan, first_row: usize, values: &[f32]) -> Result<(), WriteError> {
+    let limit = match tensor.format.packed() {
+        Some(format) => largest_weight(format),
+        None if tensor.format == Format::F16 => f32::from(f16::MAX),
+        None => f32::MAX,
+    };
+    match values.iter().position(|w| w.is_nan() || w.abs() > limit) {
+        Some(at) => {
+            let row = first_row + at / tensor.cols;
+            Err(WriteError::Weight { role: tensor.role, row, value: values[at] })
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use demask::packed::PackedMatrix;
-    use half::f16;
-
-    #[test]
-    fn packed_rows_read_back() {
-        let (rows, cols) = (21, 70);
-        let weights: Vec<f32> =
-            (0..rows * cols).map(|i| ((i * 97 % 255) as f32 - 127.0) / 64.0).collect();
-        let bounds = [(WeightFormat::Q8, 0.009), (WeightFormat::Q4, 0.19)];
-        for (layout, (format, bound)) in
-            Layout::ALL.into_iter().flat_map(|l| bounds.map(|b| (l, b)))
-        {
-            let blocks: Vec<_> = weights
-                .chunks(16 * cols)
-                .map(|rows| pack_block(rows, cols, format, layout).unwrap())
-                .collect();
-            let mut bytes: Vec<u8> = blocks.iter().flat_map(|b| b.weights.clone()).collect();
-            bytes.extend(blocks.iter().flat_map(|b| b.scales.clone()));
-            let matrix = PackedMatrix::new(format, layout, rows, cols, &bytes).unwrap();
-            assert!(matrix.values_are_valid());
-            let mut row = vec![0.0; cols];
-            for (r, expected) in weights.chunks(cols).enumerate() {
-                assert!(matrix.dequantize_row(r, &mut row));
-                for (w, e) in row.iter().zip(expected) {
-                    assert!((w - e).abs() <= bound, "{layout:?} {format:?} row {r}: {w} {e}");
-                }
-            }
-            assert!(!matrix.dequantize_row(rows, &mut row));
-        }
-    }
-
-    /// Every weight of a matrix with minima, in each layout, is the closed form.
-    #[test]
-    fn affine_groups_read_back() {
-        let (rows, groups, format) = (21, 16, WeightFormat::Q4K);
-        let half = |x: usize| f16::from_f32(x as f32 / 64.0 - 1.0);
-        let group = |row: usize, group: usize| {
-            let scale = GroupScale::Affine {
-                d: half(row + 100 * (group / 8)),
-                d_min: half(2 * row + 90 * (group / 8)),
-                scale: (row + 2 * group) as u8,
-                min: (63 - row - group) as u8,
-            };
-            (core::array::from_fn(|i| ((i * 5 + row + group * 3) % 16) as i8 - 8), scale)
-        };
-        let all: Vec<Group> =
-            (0..rows).flat_map(|r| (0..groups).map(move |g| group(r, g))).collect();
-        for layout in Layout::ALL {
-            let blocks: Vec<_> = all
-                .chunks(BLOCK_ROWS * groups)
-                .map(|rows| pack_groups(rows, groups, format, layout))
-                .collect();
-            let mut bytes: Vec<u8> = blocks.iter().flat_map(|b| b.weights.clone()).collect();
-            bytes.extend(blocks.iter().flat_map(|b| b.scales.clone()));
-            assert_eq!(bytes.len(), 32 * groups * GROUP * 37 / 64, "4.625 bits per weight");
-            let matrix = PackedMatrix::new(format, layout, rows, groups * GROUP, &bytes).unwrap();
-            assert!(matrix.values_are_valid());
-            let mut row = vec![0.0; groups * GROUP];
-            for r in 0..rows {
-                assert!(matrix.dequantize_row(r, &mut row));
-                for (col, w) in row.iter().enumerate() {
-                    let (g, i) = (col / GROUP, col % GROUP);
-                    let d = (r + 100 * (g / 8)) as f64 / 64.0 - 1.0;
-                    let d_min = (2 * r + 90 * (g / 8)) as f64 / 64.0 - 1.0;
-                    let q = (i * 5 + r + g * 3) % 16;
-                    let exact = d * ((r + 2 * g) * q) as f64 - d_min * (63 - r - g) as f64;
-                    assert_eq!(*w, exact as f32, "{layout:?} row {r} column {col}");
-                }
-            }
-        }
-    }
-
-    /// A scale that is not finite is found in each layout, wherever it stands.
-    #[test]
-    fn bad_units_are_found() {
-        for (layout, at) in Layout::ALL.into_iter().flat_map(|l| [0, 31, 32, 62].map(|at| (l, at)))
-        {
-            let rows = vec![([0; GROUP], GroupScale::zero(WeightFormat::Q4K)); 16 * 16];
-            let block = pack_groups(&rows, 16, WeightFormat::Q4K, layout);
-            let mut bytes = [block.weights, block.scales].concat();
-            let valid = |bytes: &[u8]| {
-                let matrix = PackedMatrix::new(WeightFormat::Q4K, layout, 16, 512, bytes);
-                matrix.unwrap().values_are_valid()
-            };
-            assert!(valid(&bytes));
-            // The second of two super-blocks of 320 bytes, an infinity.
-            let place = bytes.len() - 320 + at / 2 * 2;
-            bytes[place + 1] = 0x7c;
-            assert!(!valid(&bytes), "{layout:?} {at}");
-        }
-    }
-
-    #[test]
-    fn columns_must_be_whole_super_blocks() {
-        let bytes = vec![0; 16 * 296];
-        for (cols, fits) in [(512, true), (500, false), (481, false)] {
-            let matrix = PackedMatrix::new(WeightFormat::Q4K, Layout::Rows16, 16, cols, &bytes);
-            assert_eq!(matrix.is_some(), fits, "{cols}");
-        }
-    }
-}
+#[path = "pack_tests.rs"]
+mod tests;

@@ -1,55 +1,13 @@
-//! Packing an image for other processors: the same weights and answers in another [`Layout`], at the
-//! same offsets.
+//! Packing an image for other processors in place: the same weights and answers in another
+//! [`Layout`], at the same offsets.
 
-use bytemuck::{Pod, Zeroable};
 use demask::ModelImage;
 use demask::image::{
     ENTRY_BYTES, HEADER_BYTES, ImageError, MANIFEST_DIGEST_AT, SectionKind, TENSOR_ENTRY_BYTES,
     kind_code, manifest_digest, section_digest,
 };
 use demask::packed::{Format, Layout, PackedMatrix};
-use std::fmt;
 use std::ops::Range;
-
-/// An image in memory of its own, on the boundary that images need.
-#[derive(Clone)]
-pub struct ImageBuffer {
-    chunks: Vec<Chunk>,
-    len: usize,
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Chunk([u8; 64]);
-
-impl ImageBuffer {
-    /// A copy of `bytes`.
-    #[must_use]
-    pub fn copy_of(bytes: &[u8]) -> Self {
-        let chunks = vec![Chunk([0; 64]); bytes.len().div_ceil(64)];
-        let mut buffer = Self { chunks, len: bytes.len() };
-        buffer.bytes_mut().copy_from_slice(bytes);
-        buffer
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.chunks)[..self.len]
-    }
-
-    /// The bytes, for changing them.
-    #[must_use]
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.chunks)[..self.len]
-    }
-}
-
-impl fmt::Debug for ImageBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageBuffer").field("len", &self.len).finish_non_exhaustive()
-    }
-}
 
 /// Packs `image` for the processors of `layout` and makes its digests right again. The image is
 /// checked first, digests included: damage must not be sealed as if it had been meant.
@@ -69,21 +27,13 @@ impl fmt::Debug for ImageBuffer {
 /// ```
 pub fn repack(image: &mut [u8], layout: Layout) -> Result<(), ImageError> {
     ModelImage::parse(image)?;
-    repack_unsealed(image, layout, &mut |_| ())?;
+    repack_tensors(image, layout)?;
     seal(image)
 }
 
-/// Packs `image` in place like [`repack`], but neither checks the digests nor makes new ones: for an
-/// image that is used at once and not stored. Needs as much memory again as the largest tensor
-/// takes. `progress` is told the bytes of every tensor done.
-///
-/// # Errors
-/// [`ImageError`] if the structure of the image is not valid; it is then unchanged.
-pub fn repack_unsealed(
-    image: &mut [u8],
-    layout: Layout,
-    progress: &mut dyn FnMut(usize),
-) -> Result<(), ImageError> {
+/// Packs the tensors one after the other, each in its place. Needs as much memory again as the
+/// largest one takes.
+fn repack_tensors(image: &mut [u8], layout: Layout) -> Result<(), ImageError> {
     let mut packed = Vec::new();
     for tensor in packed_tensors(image)? {
         packed.clear();
@@ -101,7 +51,6 @@ pub fn repack_unsealed(
         bytes.copy_from_slice(&packed);
         let kind = kind_code(tensor.format, layout).to_le_bytes();
         image[tensor.kind_at..][..4].copy_from_slice(&kind);
-        progress(tensor.place.len());
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What quantization did to each tensor.
 
+use crate::sections::TensorPlan;
 use demask::image::TensorRole;
 use demask::packed::Format;
 
@@ -25,6 +26,12 @@ pub struct TensorReport {
 }
 
 impl TensorReport {
+    /// Every weight is stored as it was.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.max_error == 0.0
+    }
+
     /// Root-mean-square error as a fraction of the weights' own root mean square.
     #[must_use]
     pub fn relative_error(&self) -> f64 {
@@ -59,14 +66,17 @@ impl ErrorSum {
         self.max = self.max.max(error.abs());
     }
 
-    pub(crate) fn report(
-        &self,
-        role: TensorRole,
-        format: Format,
-        (rows, cols): (usize, usize),
-        bytes: u64,
-    ) -> TensorReport {
+    /// The differences of both.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.squares += other.squares;
+        self.squared_errors += other.squared_errors;
+        self.max = self.max.max(other.max);
+    }
+
+    pub(crate) fn report(&self, tensor: &TensorPlan) -> TensorReport {
         let n = self.count.max(1) as f64;
+        let &TensorPlan { role, format, rows, cols, bytes, .. } = tensor;
         TensorReport {
             role,
             format,

@@ -1,5 +1,6 @@
-//! Rounding a group of 32 weights to integers with one `f16` scale.
+//! Rounding weights to integers with `f16` scales.
 
+use crate::ggml::{BlockError, GgmlType};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use half::f16;
 
@@ -46,6 +47,23 @@ pub fn round_group(weights: &[f32], format: WeightFormat) -> Option<Group> {
     })
 }
 
+/// Rounds a row of weights to `row.len().div_ceil(32)` groups: one by one, or for Q4K as ggml
+/// quantizes to Q4_K.
+///
+/// # Errors
+/// [`BlockError`] for Q4K, if the row is not a whole number of super-blocks or a weight too large.
+pub fn round_row(row: &[f32], format: WeightFormat, out: &mut [Group]) -> Result<(), BlockError> {
+    if format == WeightFormat::Q4K {
+        let mut blocks = vec![0; row.len().div_ceil(256) * GgmlType::Q4_K.block_bytes()];
+        GgmlType::Q4_K.quantize(row, &mut blocks)?;
+        return GgmlType::Q4_K.to_groups(&blocks, out);
+    }
+    for (group, weights) in out.iter_mut().zip(row.chunks(GROUP)) {
+        *group = round_group(weights, format).unwrap_or(([0; GROUP], GroupScale::zero(format)));
+    }
+    Ok(())
+}
+
 /// Largest weight that a format can hold with a finite scale.
 #[must_use]
 pub fn largest_weight(format: WeightFormat) -> f32 {
@@ -66,7 +84,8 @@ fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> Group {
 }
 
 fn squared_error(weights: &[f32], (values, scale): &Group) -> f64 {
-    let step = scale.factors().step;
+    let GroupScale::Plain(scale) = scale else { return f64::INFINITY };
+    let step = scale.to_f32();
     let pairs = weights.iter().zip(values);
     pairs.map(|(w, q)| f64::from(w - step * f32::from(*q)).powi(2)).sum()
 }
@@ -93,7 +112,7 @@ mod tests {
             let worst = weights
                 .iter()
                 .zip(values)
-                .map(|(w, q)| (w - scale.factors().step * f32::from(q)).abs())
+                .map(|(w, q)| (w - scale.factors(format).step * f32::from(q)).abs())
                 .fold(0.0, f32::max);
             assert!(worst < bound, "{format:?}: {worst}");
         }

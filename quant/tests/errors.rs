@@ -20,7 +20,7 @@ struct OneBad {
 
 impl WeightSource for OneBad {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],
@@ -40,10 +40,10 @@ const CONFIG: ModelConfig = ModelConfig { ffn_dim: 40, ..SMALLEST };
 /// Writes [`CONFIG`] with one weight of `gate`, row 33, replaced.
 fn write_one(format: Format, value: f32) -> Result<(), WriteError> {
     let weights = RandomWeights { seed: 1, config: CONFIG };
-    let mut source = OneBad { weights, place: (TensorRole::Gate(0), 33, 5), value };
+    let source = OneBad { weights, place: (TensorRole::Gate(0), 33, 5), value };
     let mut out = Cursor::new(Vec::new());
     let quantization = Quantization::uniform(format);
-    write_image(&sections(CONFIG), quantization, &mut source, &mut out, &mut |_| ())?;
+    write_image(&sections(CONFIG), quantization, &source, &mut out, 2, &mut |_| ())?;
     // What was accepted must be readable, by the strictest reader.
     let bytes = common::Aligned::copy_of(out.get_ref());
     ModelImage::parse(&bytes).expect("a weight was accepted that makes no valid image");
@@ -97,7 +97,7 @@ struct Broken(TensorRole, RandomWeights);
 
 impl WeightSource for Broken {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],
@@ -112,12 +112,12 @@ impl WeightSource for Broken {
 #[test]
 fn an_error_of_the_source_comes_with_its_tensor() {
     for broken in TensorRole::all(&CONFIG) {
-        let mut source = Broken(broken, RandomWeights { seed: 1, config: CONFIG });
+        let source = Broken(broken, RandomWeights { seed: 1, config: CONFIG });
         let mut finished = 0;
         let quantization = Quantization::uniform(Format::Q8);
         let mut out = Cursor::new(Vec::new());
         let result =
-            write_image(&sections(CONFIG), quantization, &mut source, &mut out, &mut |_| {
+            write_image(&sections(CONFIG), quantization, &source, &mut out, 2, &mut |_| {
                 finished += 1;
             });
         match result.unwrap_err() {
@@ -133,10 +133,10 @@ fn an_error_of_the_source_comes_with_its_tensor() {
 #[test]
 fn what_the_format_cannot_say_is_refused_before_anything_is_written() {
     let refused = |sections: Sections| {
-        let mut source = RandomWeights { seed: 1, config: SMALLEST };
+        let source = RandomWeights { seed: 1, config: SMALLEST };
         let mut out = Cursor::new(Vec::new());
         let quantization = Quantization::uniform(Format::Q4);
-        let error = write_image(&sections, quantization, &mut source, &mut out, &mut |_| ())
+        let error = write_image(&sections, quantization, &source, &mut out, 2, &mut |_| ())
             .expect_err("the sections should be refused");
         assert!(out.get_ref().is_empty(), "something was written");
         match error {
@@ -196,11 +196,11 @@ impl Seek for Disk {
 #[test]
 fn a_full_disk_is_an_error_wherever_it_fills_up() {
     let write = |room, seekable| {
-        let mut source = RandomWeights { seed: 1, config: SMALLEST };
+        let source = RandomWeights { seed: 1, config: SMALLEST };
         let mut disk = Disk { file: Cursor::new(Vec::new()), room, seekable };
         let sections = sections_of_every_kind();
         let quantization = Quantization::uniform(Format::Q4);
-        let result = write_image(&sections, quantization, &mut source, &mut disk, &mut |_| ());
+        let result = write_image(&sections, quantization, &source, &mut disk, 2, &mut |_| ());
         (result, disk.file.into_inner())
     };
     let (report, image) = write(usize::MAX, true);

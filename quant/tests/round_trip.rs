@@ -7,7 +7,7 @@ use common::{
     Aligned, RandomWeights, SMALLEST, image_with, sections, sections_of_every_kind, tokenizer,
 };
 use demask::image::{Features, ModelConfig, ModelImage, TensorRole};
-use demask::packed::{Format, Layout};
+use demask::packed::Format;
 use demask_quant::{Quantization, Report, TensorReport, write_image};
 use half::f16;
 use std::io::Cursor;
@@ -32,9 +32,9 @@ fn config() -> ModelConfig {
 
 /// Writes an image and returns it with its report and what progress was told.
 fn write(quantization: Quantization) -> (Aligned, Report, Vec<TensorReport>) {
-    let mut source = RandomWeights { seed: 3, config: config() };
+    let source = RandomWeights { seed: 3, config: config() };
     let (mut out, mut told) = (Cursor::new(Vec::new()), Vec::new());
-    let report = write_image(&sections(config()), quantization, &mut source, &mut out, &mut |t| {
+    let report = write_image(&sections(config()), quantization, &source, &mut out, 2, &mut |t| {
         told.push(*t);
     })
     .unwrap();
@@ -67,7 +67,7 @@ fn stored_weights(image: &ModelImage<'_>, role: TensorRole) -> Vec<f32> {
 /// Mixed formats too: every pair of layers' and embedding's.
 fn quantizations() -> impl Iterator<Item = Quantization> {
     let pair = |layers| {
-        FORMATS.map(|embedding| Quantization { layers, embedding, layout: Layout::Rows16 })
+        FORMATS.map(|embedding| Quantization { embedding, ..Quantization::uniform(layers) })
     };
     FORMATS.into_iter().flat_map(pair)
 }

@@ -23,6 +23,7 @@ mod amx;
 use demask::kernels::aarch64::{DotProd, I8mm, Neon};
 #[cfg(target_arch = "x86_64")]
 use demask::kernels::x86_64::{Amx, Avx2, Avx512Vnni, AvxVnni};
+use demask::packed::Layout;
 use demask::{Kernels, Scalar};
 use std::fmt;
 use std::str::FromStr;
@@ -128,6 +129,19 @@ pub enum DetectError {
 
 fn names() -> String {
     Choice::ALL.map(Choice::name).join(", ")
+}
+
+/// The order of weights that the fastest kernels of this processor read.
+#[must_use]
+pub fn native_layout() -> Layout {
+    struct Reads;
+    impl WithKernels for Reads {
+        type Output = Layout;
+        fn run<K: Kernels + 'static>(self, _: K) -> Layout {
+            if K::READS_ANY_LAYOUT { Layout::default() } else { K::LAYOUT }
+        }
+    }
+    with_kernels(Choice::Auto, Reads).unwrap_or_default()
 }
 
 /// Code that is compiled once for each kind of kernels.

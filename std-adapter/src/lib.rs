@@ -3,19 +3,23 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`read`] | Hugging Face folders: weights, configuration, tokenizer |
+//! | [`read`] | GGUF files and Hugging Face folders: weights, configuration, tokenizer |
+//! | [`write`](mod@write) | GGUF files for other programs |
 //! | [`mmap`], [`atomic`], [`npy`] | files: mapped for reading, written whole or not at all |
 //! | [`load`] | a model as the user names it |
 //! | [`prompt`] | a user's text to the ids of a canvas, and back |
+//! | [`chat`] | chat messages to text, with the model's own template |
 //! | [`detect`] | the fastest kernels that the processor has |
 //! | [`pool`] | threads as the engine's executor |
 //! | [`runtime`] | a loaded model made ready: packed engine or float reference |
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
+//! | [`usage`] | memory that was used |
 //! | [`harness`] | tasks and their scores |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod chat;
 pub mod cli;
 pub mod detect;
 pub mod harness;
@@ -27,4 +31,5 @@ pub mod prompt;
 pub mod read;
 pub mod reference;
 pub mod runtime;
+pub mod usage;
 pub mod write;

@@ -1,16 +1,18 @@
-//! Read-only mapping of a file, so that weights are paged in as they are touched.
+//! A file's bytes: mapped, so that weights are paged in as they are touched, or read.
 //!
-//! The one place of this crate that needs `unsafe`: a mapping is only sound while nobody changes
-//! the file. Neither the operating system nor Rust can promise that, so the limits are stated here.
+//! A mapping needs `unsafe`: it is only sound while nobody changes the file. Neither the operating
+//! system nor Rust can promise that, so the limits are stated here.
 //! Do not edit or truncate a model file while a program has it open; replace it by writing a new
 //! file and renaming it over the old name, as [`crate::atomic`] does, which leaves existing
 //! mappings intact. [`FileMap::check_unchanged`] turns a file that has shrunk into an error before
 //! it is touched; a file that shrinks in the very moment of an access still ends the process
-//! (SIGBUS on Unix).
+//! (SIGBUS on Unix). Where files cannot be trusted to stay as they are, as on some network drives,
+//! [`FileMap::read`] copies them into memory first.
 #![allow(unsafe_code)]
 
+use demask_quant::ImageBuffer;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -46,38 +48,114 @@ pub enum MapError {
     },
 }
 
-/// A file's bytes, mapped read-only. The first byte is page-aligned (for an empty file there is no
-/// mapping and no byte).
+/// How the weights of a file are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Mapped: nothing is copied, and unused parts are never read. A file that shrinks in the very
+    /// moment of an access ends the process, see the head of this module.
+    #[default]
+    Mapped,
+    /// Read into memory, of GGUF files piece by piece: a file that shrinks is an error, whenever that
+    /// happens.
+    Copied,
+}
+
+/// A file's bytes, read-only. The first one is on a 64-byte boundary.
 #[derive(Debug)]
 pub struct FileMap {
     path: PathBuf,
     file: File,
-    map: Option<memmap2::Mmap>,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    /// Also an empty file, of which there is no mapping.
+    Read(ImageBuffer),
 }
 
 impl FileMap {
+    /// Maps a regular file, or copies it into memory.
+    ///
+    /// # Errors
+    /// As [`FileMap::open`] and [`FileMap::read`].
+    pub fn open_as(path: &Path, access: Access) -> Result<Self, MapError> {
+        match access {
+            Access::Mapped => Self::open(path),
+            Access::Copied => Self::read(path),
+        }
+    }
+
+    /// Copies a regular file into memory, where changes of the file cannot reach it.
+    ///
+    /// # Errors
+    /// [`MapError`] when the file is missing, is not a regular file, cannot be read, or does not fit
+    /// into memory.
+    pub fn read(path: &Path) -> Result<Self, MapError> {
+        let (mut file, length) = open_regular(path)?;
+        let failed = |source| MapError::Io { path: path.to_owned(), source };
+        let buffer = usize::try_from(length).ok().and_then(ImageBuffer::zeroed);
+        let mut buffer = buffer.ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
+        file.read_exact(buffer.bytes_mut()).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file, bytes: Bytes::Read(buffer) })
+    }
+
     /// Maps the whole of a regular file. An empty file gives an empty slice.
     ///
     /// # Errors
     /// [`MapError`] when the file is missing, is not a regular file, or cannot be read or mapped.
     pub fn open(path: &Path) -> Result<Self, MapError> {
         let (file, length) = open_regular(path)?;
-        let failed = |source| MapError::Io { path: path.to_owned(), source };
-        let map = if length == 0 {
-            None
-        } else {
-            // SAFETY: the mapping is read-only and `Self` keeps it alive for as long as its bytes
-            // are borrowed. That nobody changes the file meanwhile is the documented condition of
-            // this module (see its head); `check_unchanged` narrows the window.
-            Some(unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?)
-        };
-        Ok(Self { path: path.to_owned(), file, map })
+        if length == 0 {
+            return Ok(Self {
+                path: path.to_owned(),
+                file,
+                bytes: Bytes::Read(ImageBuffer::copy_of(&[])),
+            });
+        }
+        // SAFETY: the mapping is read-only and `Self` keeps it alive for as long as its bytes are
+        // borrowed. That nobody changes the file meanwhile is the documented condition of this
+        // module (see its head); `check_unchanged` narrows the window.
+        let map = unsafe { memmap2::Mmap::map(&file) };
+        let map = map.map_err(|source| MapError::Io { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file, bytes: Bytes::Mapped(map) })
     }
 
     /// The file's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or(&[])
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(buffer) => buffer.bytes(),
+        }
+    }
+
+    /// Gives the memory of bytes back that will not be read again soon; they are still there. Only
+    /// memory of a mapping is given back, and only where the system knows how.
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = &self.bytes {
+            // Systems map pages in runs around the one that is touched. Adjacent ranges are cut at
+            // the same places, so that together they give everything back.
+            const RUN: usize = 1 << 16;
+            let [start, end] = [range.start, range.end].map(|at| at.min(map.len()) / RUN * RUN);
+            if start < end {
+                // SAFETY: the mapping is read-only and backed by the file: pages that are dropped
+                // are read from it again.
+                let advice = unsafe {
+                    map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        start,
+                        end - start,
+                    )
+                };
+                // Advice that is not taken costs memory and nothing else.
+                let _ = advice;
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 
     /// Where the file was when it was opened.
@@ -92,6 +170,9 @@ impl FileMap {
     /// # Errors
     /// [`MapError::Shrank`], or [`MapError::Io`] when the length cannot be asked for.
     pub fn check_unchanged(&self) -> Result<(), MapError> {
+        if matches!(self.bytes, Bytes::Read(_)) {
+            return Ok(());
+        }
         let failed = |source| MapError::Io { path: self.path.clone(), source };
         let now = self.file.metadata().map_err(failed)?.len();
         let mapped = self.bytes().len() as u64;
@@ -100,29 +181,7 @@ impl FileMap {
         }
         Ok(())
     }
-
-    /// Tells the operating system that a range will not be needed soon, so that its memory can go to
-    /// others. The range stays readable: its pages are read from the file again.
-    pub fn release(&self, range: Range<usize>) {
-        let within = range.start <= range.end && range.end <= self.bytes().len();
-        if let Some(map) = self.map.as_ref().filter(|_| within) {
-            release_pages(map, range);
-        }
-    }
 }
-
-#[cfg(unix)]
-fn release_pages(map: &memmap2::Mmap, range: Range<usize>) {
-    let advice = memmap2::UncheckedAdvice::DontNeed;
-    // SAFETY: the range lies in the mapping, as the caller has checked. The mapping is of a file and
-    // never written to, so that dropped pages come back with the same content.
-    // A refusal costs memory and nothing else.
-    let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
-}
-
-/// Elsewhere the operating system is left to find out.
-#[cfg(not(unix))]
-fn release_pages(_map: &memmap2::Mmap, _range: Range<usize>) {}
 
 /// Opens a regular file and asks for its length in bytes.
 ///
@@ -147,14 +206,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn read_files_do_not_follow_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, b"abc").unwrap();
+        let file = FileMap::read(&path).unwrap();
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(file.bytes(), b"abc");
+        file.check_unchanged().unwrap();
+        assert_eq!(FileMap::read(&path).unwrap().bytes(), b"");
+    }
+
+    #[test]
+    fn released_bytes_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let content: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        for file in [FileMap::open(&path).unwrap(), FileMap::read(&path).unwrap()] {
+            for range in [0..200_000, 5..6, 100_000..usize::MAX, 300_000..400_000] {
+                assert!(file.bytes() == content);
+                file.release(range);
+                assert!(file.bytes() == content);
+            }
+        }
+    }
+
+    #[test]
     fn maps_bytes_and_empty_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, b"abc").unwrap();
         let map = FileMap::open(&path).unwrap();
-        assert_eq!(map.bytes(), b"abc");
-        map.release(0..3);
-        map.release(2..9);
         assert_eq!(map.bytes(), b"abc");
         map.check_unchanged().unwrap();
         std::fs::write(&path, b"").unwrap();

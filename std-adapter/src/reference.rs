@@ -1,18 +1,27 @@
 //! The forward pass in f32: the oracle for everything that is quantized, packed or cached.
 //!
-//! Written from the LLaDA architecture alone. It shares no arithmetic with the engine, so that an
-//! error in one shows as a difference between the two. It may allocate and is not bit-stable across
-//! targets (it uses the platform's `exp`), but on one machine the result does not depend on the
-//! number of threads: each output row is computed by one thread in a fixed order.
+//! Written from the architectures alone. It shares no arithmetic with the engine, so that an error
+//! in one shows as a difference between the two. As there, a family is a set of
+//! [`Features`](demask::image::Features) and there is one forward pass. It may allocate and is not
+//! bit-stable across targets (it uses the platform's `exp`), but on one machine the result does not
+//! depend on the number of threads: each number is computed by one thread in a fixed order.
 
+mod attention;
+mod feed_forward;
 mod linear;
+mod load;
+mod matrix;
+mod norm;
 
 use std::ops::Range;
 
-use demask::image::{ModelConfig, RopePairs, TensorRole};
-use rayon::prelude::*;
+use demask::image::{ModelConfig, TensorRole};
 
-use self::linear::{dot, linear};
+use self::attention::{Attention, RopeTable};
+use self::feed_forward::{Dense, Mixture};
+use self::linear::linear;
+use self::matrix::Matrix;
+use self::norm::Norm;
 use crate::read::folder::HfFolder;
 use crate::read::safetensors::WeightsError;
 
@@ -56,36 +65,37 @@ pub enum ReferenceError {
     },
 }
 
-/// A model with all weights in memory as f32, each matrix row-major `[outputs, inputs]`.
+/// A model with all weights in memory. Matrices take two bytes per weight where all their numbers
+/// are f16 numbers, or all bf16 numbers, and four elsewhere; nothing is rounded.
 #[derive(Debug, Clone)]
 pub struct ReferenceModel {
     config: ModelConfig,
-    embedding: Vec<f32>,
+    embedding: Matrix,
     layers: Vec<Layer>,
-    output_norm: Vec<f32>,
+    output_norm: Norm,
     /// `None` when the embedding serves as the head.
-    head: Option<Vec<f32>>,
+    head: Option<Matrix>,
+    head_bias: Option<Vec<f32>>,
 }
 
 #[derive(Debug, Clone)]
 struct Layer {
-    attention_norm: Vec<f32>,
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
-    attention_output: Vec<f32>,
-    ffn_norm: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    down: Vec<f32>,
+    attention_norm: Norm,
+    attention: Attention,
+    ffn_norm: Norm,
+    /// What every row goes through; with experts the shared one, if there is one.
+    dense: Option<Dense>,
+    experts: Option<Mixture>,
 }
 
 /// Receives the input `[rows, cols]` of a projection. Key and value have the input of the query, up
-/// has that of the gate; these are not repeated. The head's input is the final hidden state.
+/// has that of the gate, and the router and the experts' gates have it as well; these are not
+/// repeated. What goes into the experts' down projections comes expert by expert. The head's input
+/// is the final hidden state.
 pub type Observer<'a> = dyn FnMut(TensorRole, &[f32]) + 'a;
 
 impl ReferenceModel {
-    /// Loads all weights of a Hugging Face folder: 4 bytes per parameter.
+    /// Loads all weights of a Hugging Face folder.
     ///
     /// # Errors
     /// [`WeightsError`] for weights that cannot be read or are not finite.
@@ -94,8 +104,9 @@ impl ReferenceModel {
         Self::from_rows(folder.config().model, read)
     }
 
-    /// Builds a model from any source of f32 rows. `read` is called once per tensor of
-    /// [`TensorRole::all`] with all its rows and a buffer `[rows, cols]` of [`TensorRole::shape`].
+    /// Builds a model from any source of f32 rows. `read` is called for every tensor of
+    /// [`TensorRole::all`], with a range of its rows and a buffer `[rows, cols]`; large tensors are
+    /// read in parts, from the first row on.
     ///
     /// # Errors
     /// Whatever `read` returns.
@@ -103,29 +114,7 @@ impl ReferenceModel {
         config: ModelConfig,
         mut read: impl FnMut(TensorRole, Range<usize>, &mut [f32]) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut load = |role: TensorRole| {
-            let (rows, cols) = role.shape(&config);
-            let mut tensor = vec![0.0; rows * cols];
-            read(role, 0..rows, &mut tensor).map(|()| tensor)
-        };
-        let embedding = load(TensorRole::Embedding)?;
-        let mut layers = Vec::new();
-        for l in 0..config.layers {
-            layers.push(Layer {
-                attention_norm: load(TensorRole::AttentionNorm(l))?,
-                query: load(TensorRole::Query(l))?,
-                key: load(TensorRole::Key(l))?,
-                value: load(TensorRole::Value(l))?,
-                attention_output: load(TensorRole::AttentionOutput(l))?,
-                ffn_norm: load(TensorRole::FfnNorm(l))?,
-                gate: load(TensorRole::Gate(l))?,
-                up: load(TensorRole::Up(l))?,
-                down: load(TensorRole::Down(l))?,
-            });
-        }
-        let output_norm = load(TensorRole::OutputNorm)?;
-        let head = if config.tied_head { None } else { Some(load(TensorRole::Head)?) };
-        Ok(Self { config, embedding, layers, output_norm, head })
+        load::Loader::new(config, &mut read).model()
     }
 
     /// Shape and constants.
@@ -135,7 +124,8 @@ impl ReferenceModel {
     }
 
     /// Logits `[wanted.len(), vocab_size]` of the rows in `wanted`, in that order, for a canvas
-    /// whose tokens stand at positions 0, 1, 2, ... Row `i` belongs to position `i` (no shift).
+    /// whose tokens stand at positions 0, 1, 2, ... Row `i` belongs to position `i`: where a model's
+    /// logits are shifted, it predicts the token at `i + 1`.
     ///
     /// # Errors
     /// [`ReferenceError`] for a canvas or rows that do not fit the model.
@@ -145,12 +135,13 @@ impl ReferenceModel {
         }
         let hidden = self.hidden(ids)?;
         let width = self.config.model_dim as usize;
-        let rows: Vec<f32> = wanted
-            .iter()
-            .flat_map(|&row| hidden.iter().skip(row * width).take(width).copied())
-            .collect();
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
-        Ok(linear(&rows, width, head))
+        let rows = wanted.iter().flat_map(|&row| &hidden[row * width..][..width]);
+        let rows: Vec<f32> = rows.copied().collect();
+        let mut logits = linear(&rows, self.head.as_ref().unwrap_or(&self.embedding));
+        if let Some(bias) = &self.head_bias {
+            logits.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+        }
+        Ok(logits)
     }
 
     /// Final hidden states `[ids.len(), model_dim]`, after the output norm.
@@ -173,10 +164,14 @@ impl ReferenceModel {
         let mut x = self.embed(ids)?;
         let rope = RopeTable::new(&self.config, ids.len());
         for (l, layer) in (0..).zip(&self.layers) {
-            self.attend(layer, l, &rope, &mut x, observe);
-            self.feed_forward(layer, l, &mut x, observe);
+            let normed = layer.attention_norm.apply(&x);
+            observe(TensorRole::Query(l), &normed);
+            let mixed = layer.attention.mix(&self.config, &rope, &normed);
+            observe(TensorRole::AttentionOutput(l), &mixed);
+            add(&mut x, &layer.attention.output.apply(&mixed));
+            layer.feed_forward(l, &mut x, observe);
         }
-        let hidden = self.norm(&x, &self.output_norm);
+        let hidden = self.output_norm.apply(&x);
         let width = self.config.model_dim as usize;
         if let Some(at) = hidden.iter().position(|v| !v.is_finite()) {
             return Err(ReferenceError::NotFinite { position: at / width });
@@ -195,145 +190,40 @@ impl ReferenceModel {
             return Err(ReferenceError::TooLong { rows: ids.len(), context });
         }
         let mut x = Vec::with_capacity(ids.len() * width);
+        let mut scratch = Vec::new();
         for (position, &id) in ids.iter().enumerate() {
             if id >= vocab_size {
                 return Err(ReferenceError::TokenId { position, id, vocab_size });
             }
-            x.extend_from_slice(&self.embedding[id as usize * width..][..width]);
+            let row = id as usize;
+            x.extend_from_slice(self.embedding.widened(row..row + 1, &mut scratch));
         }
         Ok(x)
     }
+}
 
-    /// First half of a block: `x += output(attention(norm(x)))`.
-    fn attend(
-        &self,
-        layer: &Layer,
-        l: u32,
-        rope: &RopeTable,
-        x: &mut [f32],
-        observe: &mut Observer<'_>,
-    ) {
-        let width = self.config.model_dim as usize;
-        let normed = self.norm(x, &layer.attention_norm);
-        observe(TensorRole::Query(l), &normed);
-        let mut query = linear(&normed, width, &layer.query);
-        let mut key = linear(&normed, width, &layer.key);
-        let value = linear(&normed, width, &layer.value);
-        rope.rotate(&mut query, self.config.query_dim());
-        rope.rotate(&mut key, self.config.kv_dim());
-        let mixed = attention(&self.config, &query, &key, &value);
-        observe(TensorRole::AttentionOutput(l), &mixed);
-        add(x, &linear(&mixed, self.config.query_dim(), &layer.attention_output));
-    }
-
-    /// Second half of a block: `x += down(silu(gate(norm(x))) * up(norm(x)))`.
-    fn feed_forward(&self, layer: &Layer, l: u32, x: &mut [f32], observe: &mut Observer<'_>) {
-        let width = self.config.model_dim as usize;
-        let normed = self.norm(x, &layer.ffn_norm);
-        observe(TensorRole::Gate(l), &normed);
-        let mut gated = linear(&normed, width, &layer.gate);
-        let up = linear(&normed, width, &layer.up);
-        let pairs = gated.par_iter_mut().with_min_len(4096).zip(&up);
-        pairs.for_each(|(g, u)| *g = *g / (1.0 + (-*g).exp()) * u);
-        observe(TensorRole::Down(l), &gated);
-        add(x, &linear(&gated, self.config.ffn_dim as usize, &layer.down));
-    }
-
-    /// RMSNorm of each row, the mean square in f64.
-    fn norm(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let mut out = x.to_vec();
-        for row in out.chunks_exact_mut(weight.len()) {
-            let sum: f64 = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-            let mean = sum / weight.len() as f64 + f64::from(self.config.norm_eps);
-            let scale = (1.0 / mean.sqrt()) as f32;
-            row.iter_mut().zip(weight).for_each(|(v, w)| *v = *v * scale * w);
+impl Layer {
+    /// Second half of a layer: adds what the feed-forward network and the experts make of `x`.
+    fn feed_forward(&self, l: u32, x: &mut [f32], observe: &mut Observer<'_>) {
+        let normed = self.ffn_norm.apply(x);
+        if let Some(dense) = &self.dense {
+            let first = if dense.gate.is_some() { TensorRole::Gate } else { TensorRole::Up };
+            observe(first(l), &normed);
+            let hidden = dense.hidden(&normed);
+            observe(TensorRole::Down(l), &hidden);
+            add(x, &dense.down.apply(&hidden));
         }
-        out
+        if let Some(experts) = &self.experts {
+            observe(TensorRole::ExpertGates(l), &normed);
+            let mixed =
+                experts.apply(&normed, |hidden| observe(TensorRole::ExpertDowns(l), hidden));
+            add(x, &mixed);
+        }
     }
 }
 
 fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-}
-
-/// Cosines and sines `[rows, head_dim / 2]`; angles in f64, rounded to f32 at the end.
-struct RopeTable {
-    head_dim: usize,
-    pairs: RopePairs,
-    turns: Vec<(f32, f32)>,
-}
-
-impl RopeTable {
-    fn new(config: &ModelConfig, rows: usize) -> Self {
-        let half = (config.head_dim / 2) as usize;
-        let turn = |position: usize, i: usize| {
-            let exponent = -((2 * i) as f64) / f64::from(config.head_dim);
-            let angle = position as f64 * f64::from(config.rope_theta).powf(exponent);
-            (angle.cos() as f32, angle.sin() as f32)
-        };
-        let turns = (0..rows).flat_map(|p| (0..half).map(move |i| turn(p, i))).collect();
-        Self { head_dim: config.head_dim as usize, pairs: config.rope_pairs, turns }
-    }
-
-    /// Rotates every head of `x` `[rows, width]`.
-    fn rotate(&self, x: &mut [f32], width: usize) {
-        let half = self.head_dim / 2;
-        for (row, turns) in x.chunks_exact_mut(width).zip(self.turns.chunks_exact(half)) {
-            for head in row.chunks_exact_mut(self.head_dim) {
-                match self.pairs {
-                    RopePairs::HalfSplit => {
-                        let (a, b) = head.split_at_mut(half);
-                        a.iter_mut().zip(b).zip(turns).for_each(|((a, b), t)| turn(a, b, *t));
-                    }
-                    RopePairs::Adjacent => {
-                        let pairs = head.as_chunks_mut().0.iter_mut().zip(turns);
-                        pairs.for_each(|([a, b], t)| turn(a, b, *t));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn turn(a: &mut f32, b: &mut f32, (cos, sin): (f32, f32)) {
-    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-}
-
-/// Every row attends to every row: `[rows, heads * head_dim]`.
-fn attention(config: &ModelConfig, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f32> {
-    let (head_dim, kv_dim) = (config.head_dim as usize, config.kv_dim());
-    let group = (config.heads / config.kv_heads) as usize;
-    let scale = 1.0 / (config.head_dim as f32).sqrt();
-    let mut out = vec![0.0; query.len()];
-    let rows = key.len() / kv_dim;
-    let rows_of = out.par_chunks_mut(config.query_dim()).zip(query.par_chunks(config.query_dim()));
-    rows_of.with_min_len(4).for_each_init(
-        || vec![0.0; rows],
-        |weights, (out, query)| {
-            let heads = out.chunks_exact_mut(head_dim).zip(query.chunks_exact(head_dim));
-            for (head, (out, query)) in heads.enumerate() {
-                let at = head / group * head_dim;
-                let keys = key.chunks_exact(kv_dim).map(|row| &row[at..][..head_dim]);
-                for (weight, key) in weights.iter_mut().zip(keys) {
-                    *weight = dot(query, key) * scale;
-                }
-                softmax(weights);
-                let values = value.chunks_exact(kv_dim).map(|row| &row[at..][..head_dim]);
-                for (weight, value) in weights.iter().zip(values) {
-                    out.iter_mut().zip(value).for_each(|(o, v)| *o += weight * v);
-                }
-            }
-        },
-    );
-    out
-}
-
-fn softmax(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    scores.iter_mut().for_each(|s| *s = (*s - max).exp());
-    let sum: f64 = scores.iter().map(|&s| f64::from(s)).sum();
-    let inverse = (1.0 / sum) as f32;
-    scores.iter_mut().for_each(|s| *s *= inverse);
 }
 
 #[cfg(test)]

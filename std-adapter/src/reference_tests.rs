@@ -3,7 +3,9 @@ use super::*;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::SafeTensors;
-use demask::image::{Architecture, Features};
+use demask::image::{Architecture, Features, RopePairs};
+
+use super::linear::dot;
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -94,7 +96,7 @@ fn refuses_canvases_that_do_not_fit() {
     let id = ReferenceError::TokenId { position: 1, id: 11, vocab_size: 11 };
     assert_eq!(model.hidden(&[10, 11]), Err(id));
     assert_eq!(model.logits(&[1], &[1]), Err(ReferenceError::Row { row: 1, rows: 1 }));
-    model.embedding[3 * 12] = f32::NAN;
+    model.embedding.set(3 * 12, f32::NAN);
     let row = model.hidden(&[1, 3]).unwrap_err();
     assert!(matches!(row, ReferenceError::NotFinite { position: 0 }), "{row}");
 }
@@ -102,11 +104,15 @@ fn refuses_canvases_that_do_not_fit() {
 /// The value does not depend on the tile that an output falls into.
 #[test]
 fn linear_is_exact_per_output() {
-    for (rows, cols, outs) in [(1, 1, 1), (17, 9, 3), (2, 40, 5), (33, 7, 2)] {
+    for (rows, cols, outs) in [(1, 1, 1), (17, 9, 3), (2, 40, 5), (33, 7, 35)] {
         let value = |i: usize| noise(TensorRole::Head, i) * 3.0;
         let x: Vec<f32> = (0..rows * cols).map(value).collect();
         let w: Vec<f32> = (0..outs * cols).map(|i| value(i + 999)).collect();
-        let out = linear(&x, cols, &w);
+        let read = |rows: Range<usize>, out: &mut [f32]| {
+            out.copy_from_slice(&w[rows.start * cols..rows.end * cols]);
+            Ok::<_, ()>(())
+        };
+        let out = linear(&x, &Matrix::read((outs, cols), read).unwrap());
         for (r, x) in x.chunks(cols).enumerate() {
             for (o, w) in w.chunks(cols).enumerate() {
                 assert_eq!(out[r * outs + o], dot(x, w));

@@ -1,7 +1,7 @@
 //! The `demask` command as a user or a script meets it.
 
 use serde_json::Value;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -82,7 +82,7 @@ fn the_answer_does_not_depend_on_threads_or_kernels() {
                 let mut value = json(
                     &[&args[..], &sampling, &["--threads", threads, "--kernels", kernels]].concat(),
                 );
-                for varying in ["seconds", "kernels"] {
+                for varying in ["seconds", "load_seconds", "peak_rss", "kernels"] {
                     value.as_object_mut().unwrap().remove(varying);
                 }
                 value
@@ -307,4 +307,37 @@ fn packing_refuses_what_it_cannot_pack() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("cortex-m4"));
     assert!(!out.exists());
+}
+
+#[test]
+fn tokenize_shows_tokens_and_takes_them_back() {
+    let text = "play <|user|> caf\u{e9}\n";
+    let plain = json(&["tokenize", "intents", "--text", text, "--json"]);
+    let special = json(&["tokenize", "intents", "--text", text, "--specials", "--json"]);
+    for report in [&plain, &special] {
+        assert_eq!(report["text"], text);
+        let ids = report["ids"].as_array().unwrap();
+        assert_eq!(
+            (ids.len() as u64, ids.len()),
+            (report["count"].as_u64().unwrap(), report["pieces"].as_array().unwrap().len())
+        );
+        let ids: Vec<String> = ids.iter().map(Value::to_string).collect();
+        assert_eq!(json(&["tokenize", "intents", "--ids", &ids.join(","), "--json"])["text"], text);
+        let output = demask(&["tokenize", "intents", "--ids", &ids.join(",")]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{text}\n"));
+    }
+    assert!(plain["count"].as_u64() > special["count"].as_u64());
+    assert!(special["pieces"].as_array().unwrap().contains(&"<|user|>".into()));
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_demask"))
+        .args(["tokenize", "intents"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all("play\u{1F600}".as_bytes()).unwrap();
+    let shown = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(shown.contains("\\xf0") && shown.ends_with(" tokens\n"), "{shown}");
+    let error = complaint(&["tokenize", "intents", "--ids", "1,4294967295"]);
+    assert!(error.contains("there is no token 4294967295"), "{error}");
 }

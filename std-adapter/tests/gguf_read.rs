@@ -313,7 +313,7 @@ fn the_vocabulary_is_borrowed_from_the_file() {
     assert_eq!((vocab.model, vocab.pre, vocab.tokens.len()), ("gpt2", Some("llama-bpe"), 40));
     assert_eq!((vocab.tokens[39], vocab.token_types), ("t39", types));
     assert_eq!((vocab.bos, vocab.eos, vocab.pad, vocab.mask), (Some(0), Some(1), None, Some(39)));
-    assert_eq!((vocab.add_bos, vocab.add_space_prefix), (true, None));
+    assert_eq!((vocab.add_bos, vocab.add_space_prefix), (Some(true), None));
     assert_eq!(vocab.chat_template, Some("{{ x }}"));
     model.set("tokenizer.ggml.scores", &[1f32][..]);
     assert!(error_of(&model).contains("has 1 numbers for 40 tokens"));

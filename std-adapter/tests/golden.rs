@@ -55,7 +55,7 @@ fn quantized(format: Quantization, name: &str) -> LoadedModel {
         security_counter: 0,
     };
     let mut file = std::fs::File::create(&path).unwrap();
-    write_image(&sections, format, &mut &source, &mut file, &mut |_| {}).unwrap();
+    write_image(&sections, format, &source.weights(), &mut file, 2, &mut |_| {}).unwrap();
     LoadedModel::open(&path, true).unwrap()
 }
 

@@ -9,9 +9,13 @@
 //! | `write FORMAT FILE` | `ok`, when there is an image of a random model in the file |
 //! | `load FORMAT FILE` | `ok` |
 //! | `forward FORMAT ROWS WANTED KERNELS RUNS MS` | a time; `WANTED` 0: logits of all rows |
+//! | `open FILE KERNELS CANVAS` | `WALL_NS CPU_NS` from nothing to the end of a first step |
+//! | `step WANTED RUNS MS` | a time, of the opened file; `WANTED` 0: logits of all rows |
+//! | `generate STEPS` | `WALL_NS CPU_NS PASSES ROWS` for a whole canvas; `STEPS` 0: by threshold |
+//! | `peak` | most bytes of memory that the process had |
 //!
-//! `FORMAT` is `q4` or `q8`; a time is `BEST_WALL_NS MEDIAN_CPU_NS RUNS`, of at least `RUNS` runs and
-//! `MS` milliseconds. A request that fails is answered with `error` and why.
+//! `FORMAT` is `q4` or `q8`; a time is `BEST_WALL_NS MEDIAN_CPU_NS RUNS LEAST_CPU_NS`, of at least
+//! `RUNS` runs and `MS` milliseconds. A request that fails is answered with `error` and why.
 #![forbid(unsafe_code)]
 
 use demask::decode::{Sampling, Score};
@@ -19,12 +23,14 @@ use demask::image::ModelImage;
 use demask::packed::Format;
 use demask::{Engine, Kernels, Model, Pass, Serial};
 use demask_benches::clock::{Timing, time};
+use demask_benches::opened::Opened;
 use demask_benches::random::write_edge;
 use demask_benches::{Product, engine, format_named};
 use demask_quant::BoxError;
 use demask_std::detect::{Choice, WithKernels, available, with_kernels};
 use demask_std::load::LoadedModel;
 use demask_std::runtime::Memory;
+use demask_std::usage::peak_memory;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -53,6 +59,7 @@ struct Server {
     images: HashMap<String, ModelImage<'static>>,
     networks: HashMap<String, Box<dyn Network>>,
     logits: Vec<f32>,
+    opened: Option<Opened>,
 }
 
 impl Server {
@@ -88,6 +95,27 @@ impl Server {
                 let timed = Timed { runs: runs.parse()?, ms: ms.parse()? };
                 self.forward(format, rows.parse()?, wanted.parse()?, kernels.parse()?, timed)
             }
+            ["open", path, kernels, canvas] => {
+                let (path, kernels) = (Path::new(path), kernels.parse()?);
+                let (opened, took) = Opened::open(path, kernels, canvas.parse()?)?;
+                self.opened = Some(opened);
+                Ok(format!("{} {}", took.0.as_nanos(), took.1.as_nanos()))
+            }
+            ["step", wanted, runs, ms] => {
+                let (runs, ms) = (runs.parse()?, Duration::from_millis(ms.parse()?));
+                let opened = self.opened.as_mut().ok_or("open a file first")?;
+                match wanted.parse()? {
+                    0 => Ok(show(opened.logits(runs, ms)?)),
+                    wanted => Ok(opened.step(wanted, runs, ms)?.map(show).ok_or("no runs")?),
+                }
+            }
+            ["generate", steps] => {
+                let opened = self.opened.as_mut().ok_or("open a file first")?;
+                let done = opened.generate(steps.parse()?)?;
+                let (wall, cpu) = (done.took.0.as_nanos(), done.took.1.as_nanos());
+                Ok(format!("{wall} {cpu} {} {}", done.passes, done.rows))
+            }
+            ["peak"] => Ok(peak_memory().ok_or("the system does not say")?.to_string()),
             _ => Err("no such request".into()),
         }
     }
@@ -128,7 +156,8 @@ impl Server {
 }
 
 fn show(t: Timing) -> String {
-    format!("{} {} {}", t.best_wall.as_nanos(), t.median_cpu.as_nanos(), t.runs)
+    let (wall, median, least) = (t.best_wall, t.median_cpu, t.least_cpu);
+    format!("{} {} {} {}", wall.as_nanos(), median.as_nanos(), t.runs, least.as_nanos())
 }
 
 #[derive(Clone, Copy)]

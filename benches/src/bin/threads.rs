@@ -45,13 +45,14 @@ const RANDOM: ModelConfig = ModelConfig {
 };
 
 /// Weights that a kernel cannot tell from real ones.
-struct RandomWeights(u32);
+struct RandomWeights;
 
 impl WeightSource for RandomWeights {
-    fn read_rows(&mut self, _: TensorRole, _: usize, out: &mut [f32]) -> Result<(), BoxError> {
+    fn read_rows(&self, _: TensorRole, row: usize, out: &mut [f32]) -> Result<(), BoxError> {
+        let mut state = row as u32;
         out.fill_with(|| {
-            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (self.0 >> 8) as f32 / f32::from(u16::MAX) / 2048.0 - 0.0625
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / f32::from(u16::MAX) / 2048.0 - 0.0625
         });
         Ok(())
     }
@@ -62,7 +63,7 @@ fn random_model(room: &mut Vec<u8>) -> Result<&[u8], BoxError> {
     let sections = Sections { config: RANDOM, tokenizer: None, prompt: None, security_counter: 0 };
     let mut out = Cursor::new(Vec::new());
     let format = Quantization::uniform(Format::Q4);
-    write_image(&sections, format, &mut RandomWeights(1), &mut out, &mut |_| ())?;
+    write_image(&sections, format, &RandomWeights, &mut out, 1, &mut |_| ())?;
     let image = out.into_inner();
     room.resize(image.len() + 64, 0);
     let start = room.as_ptr().align_offset(64);

@@ -417,7 +417,7 @@ impl Random {
         match before {
             GroupScale::Plain(_) => GroupScale::Plain(self.half_scale()),
             GroupScale::Affine { d, d_min, .. } => {
-                let shared = group % 8 != 0;
+                let shared = !group.is_multiple_of(8);
                 let mut byte = || [0, 63, 255, self.below(64) as u8][self.below(4)];
                 let (scale, min) = (byte(), byte());
                 let (d, d_min) =

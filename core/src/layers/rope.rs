@@ -2,6 +2,7 @@
 
 use super::power::power;
 use crate::image::{ModelConfig, RopePairs};
+use crate::pieces::move_down;
 
 /// Positions whose angles [`sin_cos`] can reduce.
 pub(crate) const MAX_POSITIONS: usize = 1 << 20;
@@ -30,6 +31,22 @@ pub(crate) fn fill_tables(
             }
         }
     }
+}
+
+/// Moves the tables on when `drop` slots from slot `keep` on are dropped: the others keep their
+/// positions, and the freed slots at the end get those that follow. `slid` counts all that have been
+/// dropped.
+pub(crate) fn slide(
+    config: &ModelConfig,
+    (cos, sin): (&mut [f32], &mut [f32]),
+    (keep, drop): (usize, usize),
+    slid: usize,
+) {
+    let half = (config.rope_dim() as usize / 2).max(1);
+    let freed = (cos.len() / half).saturating_sub(drop);
+    move_down(cos, keep * half, drop * half);
+    move_down(sin, keep * half, drop * half);
+    fill_tables(config, (cos, sin), (freed, freed.saturating_add(slid)));
 }
 
 /// Sine and cosine of `0 <= x < 2^20`, in `f64` to about one unit in the last place.

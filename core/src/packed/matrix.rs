@@ -1,7 +1,7 @@
 //! The borrowed view that kernels take.
 
 use super::group::{HALVES_BYTES, SUPER_BYTES, UNIT_BYTES};
-use super::{BLOCK_ROWS, GROUP, Group, Layout, WeightFormat, Width};
+use super::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, WeightFormat, Width};
 use crate::pieces::pieces;
 
 /// A packed weight matrix `[rows, cols]` in borrowed memory.
@@ -82,13 +82,6 @@ impl<'a> PackedMatrix<'a> {
         (self.layout == layout).then_some(Self { layout, ..self })
     }
 
-    /// The same matrix unless its scales are affine. What follows is compiled without them.
-    #[inline(always)]
-    #[must_use]
-    pub fn plain(self) -> Option<Self> {
-        (!self.format.is_affine()).then_some(self)
-    }
-
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
@@ -123,7 +116,7 @@ impl<'a> PackedMatrix<'a> {
         for (group, out) in out.chunks_mut(GROUP).take(self.groups()).enumerate() {
             let run = block.read_shared(row % BLOCK_ROWS, group);
             let Some((weights, scale)) = run else { return false };
-            let scale = scale.factors();
+            let scale = scale.factors(self.format);
             for (x, w) in out.iter_mut().zip(weights) {
                 *x = scale.step * f32::from(w + scale.zero) - scale.minimum;
             }
@@ -206,12 +199,29 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// How the weights are stored.
+    #[must_use]
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
     /// The 32 weights of row `row` (below 16) in group `group`, and their scale; `None` outside the
     /// block.
     #[inline]
     #[must_use]
     pub fn read(&self, row: usize, group: usize) -> Option<Group> {
-        self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
+        Some((self.values(row, group)?, self.scale(row, group)?))
+    }
+
+    #[inline(always)]
+    fn values(&self, row: usize, group: usize) -> Option<[i8; GROUP]> {
+        self.layout.values(self.format, self.weights, self.groups, (row, group))
+    }
+
+    #[inline(always)]
+    fn scale(&self, row: usize, group: usize) -> Option<GroupScale> {
+        let planes = (self.weights, self.scales);
+        self.layout.scale(self.format, planes, self.groups, (row, group))
     }
 
     /// [`read`](Self::read) where its code for all layouts and formats is wanted in flash once only.

@@ -105,7 +105,7 @@ impl RandomWeights {
 
 impl WeightSource for RandomWeights {
     fn read_rows(
-        &mut self,
+        &self,
         role: TensorRole,
         first_row: usize,
         out: &mut [f32],
@@ -294,9 +294,9 @@ pub fn sections_of_every_kind_for(config: ModelConfig) -> Sections {
 
 /// Writes an image with random weights.
 pub fn image_with(sections: &Sections, quantization: Quantization, seed: u64) -> Aligned {
-    let mut source = RandomWeights { seed, config: sections.config };
+    let source = RandomWeights { seed, config: sections.config };
     let mut out = Cursor::new(Vec::new());
-    write_image(sections, quantization, &mut source, &mut out, &mut |_| ()).unwrap();
+    write_image(sections, quantization, &source, &mut out, 1, &mut |_| ()).unwrap();
     Aligned::copy_of(out.get_ref())
 }
 

@@ -34,8 +34,11 @@ struct SubBlock {
     min: f32,
 }
 
+/// The nearest whole number, ties to even, within bounds. Adding 1.5 * 2^23 leaves no bits for a
+/// fraction; a number so large that this is inexact is far out of bounds.
 fn nearest(x: f32, low: f32, high: f32) -> f32 {
-    x.round_ties_even().clamp(low, high)
+    const ROUND: f32 = 12_582_912.0;
+    ((x + ROUND) - ROUND).clamp(low, high)
 }
 
 impl Search {

@@ -6,6 +6,7 @@ use super::table;
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::runtime::{Memory, Network, Runtime};
+use crate::usage;
 use clap::Args;
 use demask::Pass;
 use demask::decode::{Sampling, Score};
@@ -42,7 +43,7 @@ struct Timing {
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), CliError> {
     let model = args.model.open()?;
-    let runtime = Runtime::new(&model).problem()?;
+    let runtime = args.model.runtime(&model)?;
     let context = model.config().context as usize;
     let mut timings = Vec::new();
     let mut kernels = "";
@@ -91,16 +92,13 @@ fn time_decode(
     runtime: &Runtime<'_>,
     args: &BenchArgs,
 ) -> Result<(f64, u32, usize), CliError> {
-    let context = model.config().context as usize;
-    let length = args.decode.length(0, context);
-    let canvas = args.decode.canvas(model.config(), 0, length)?;
-    let options = args.decode.options(model.config(), 0, length);
-    let method = args.decode.method(model.config(), &options, length)?;
+    let decoding = args.decode.decoding(model, 0)?;
     let mut memory = Memory::default();
-    let settings = args.machine.settings(canvas);
+    let settings = args.machine.settings(decoding.canvas);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, canvas, method, |session| {
-        session.begin(&[], length, options).problem()?;
+    let length = decoding.length;
+    with_session(&mut *network, &decoding, |session| {
+        session.begin(&[], length, decoding.options).problem()?;
         let started = Instant::now();
         session.run(&mut ()).problem()?;
         Ok((started.elapsed().as_secs_f64(), session.forwards(), length))
@@ -121,8 +119,10 @@ fn print(
             .map(|t| json!({ "rows": t.rows, "seconds": t.seconds, "gmacs": t.gigamacs }))
             .collect();
         let decode = json!({ "tokens": length, "forwards": forwards, "seconds": seconds });
-        let value =
-            json!({ "kernels": kernels, "threads": threads, "forward": rows, "decode": decode });
+        let value = json!({
+            "kernels": kernels, "threads": threads, "forward": rows, "decode": decode,
+            "peak_rss": usage::peak_memory(),
+        });
         writeln!(out, "{value}")?;
         return Ok(());
     }

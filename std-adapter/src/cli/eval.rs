@@ -75,7 +75,7 @@ fn answer_all(
     examples: &[Example],
     args: &EvalArgs,
 ) -> Result<Vec<Answer>, CliError> {
-    let runtime = Runtime::new(model).problem()?;
+    let runtime = args.model.runtime(model)?;
     let style = "{bar:40} {pos}/{len} utterances, {eta} left";
     let bar = ProgressBar::new(examples.len() as u64)
         .with_style(ProgressStyle::with_template(style).problem()?);
@@ -104,16 +104,12 @@ fn answer_one(
     let tokenizer = tokenizer_of(model)?;
     let (utterance, _) = example.render();
     let ids = prompt::encode(model.prompt(), &tokenizer, &utterance).problem()?;
-    let context = model.config().context as usize;
-    let length = args.decode.length(ids.len(), context);
-    let canvas = args.decode.canvas(model.config(), ids.len(), length)?;
-    let options = args.decode.options(model.config(), ids.len(), length);
-    let method = args.decode.method(model.config(), &options, length)?;
+    let decoding = args.decode.decoding(model, ids.len())?;
     let mut memory = Memory::default();
-    let settings = Settings { canvas, threads: 1, kernels: args.machine.kernels };
+    let settings = Settings { canvas: decoding.canvas, threads: 1, kernels: args.machine.kernels };
     let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, canvas, method, |session| {
-        session.begin(&ids, length, options).problem()?;
+    with_session(&mut *network, &decoding, |session| {
+        session.begin(&ids, decoding.length, decoding.options).problem()?;
         session.run(&mut ()).problem()?;
         let text = prompt::decode(&tokenizer, session.answer(), Specials::Skip);
         Ok(Answer { text, forwards: session.forwards() })

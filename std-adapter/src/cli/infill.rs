@@ -1,10 +1,11 @@
 //! `demask infill`: masks anywhere in a text.
 
-use super::options::{DecodeArgs, EosName, MachineArgs, ModelArgs, OutputArgs};
-use super::run::{Outcome, canvas_size, live_view, tokenizer_of, with_session};
+use super::options::{DecodeArgs, MachineArgs, ModelArgs, OutputArgs};
+use super::outcome::Outcome;
+use super::run::{live_view, tokenizer_of, with_session};
 use super::{CliError, Problem};
 use crate::prompt;
-use crate::runtime::{Memory, Runtime};
+use crate::runtime::Memory;
 use clap::Args;
 use demask::text::{Specials, Tokenizer};
 use std::time::{Duration, Instant};
@@ -32,40 +33,27 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
     if args.decode.gen_length.is_some() {
         return Err(CliError::new("infill fills the gaps in the text; leave --gen-length out"));
     }
+    let opened = Instant::now();
     let model = args.model.open()?;
     let tokenizer = tokenizer_of(&model)?;
     let mask = model.config().mask_id;
     let canvas = parse_gaps(&tokenizer, &args.text, mask, model.config().context as usize)?;
     let masks = canvas.iter().filter(|id| **id == mask).count();
-    let size = canvas_size(canvas.len(), 0, model.config().context as usize)?;
-
-    // A given text may hold end tokens of its own, and what follows them stays.
-    let decode = DecodeArgs { eos: EosName::Fill, ..args.decode.clone() };
-    let mut options = decode.options(model.config(), 0, canvas.len());
-    options.steps = decode.steps.unwrap_or(masks.max(1));
-    if decode.steps.is_none() {
-        let blocks = canvas.len().div_ceil(options.block_length.max(1)).max(1);
-        options.steps = options.steps.next_multiple_of(blocks);
-    }
-    let runtime = Runtime::new(&model).problem()?;
+    let decoding = args.decode.infilling(&model, canvas.len(), masks)?;
+    let runtime = args.model.runtime(&model)?;
     let mut memory = Memory::default();
-    let mut network = runtime.network(&args.machine.settings(size), &mut memory).problem()?;
-    let kernels = network.kernels();
-    let method = decode.method(model.config(), &options, canvas.len())?;
-    let outcome = with_session(&mut *network, size, method, |session| {
-        session.begin_infill(&canvas, options).problem()?;
-        let started = Instant::now();
-        let steps = decode.steps_planned(&options);
-        let mut view = live_view(&tokenizer, &model, &args.output, steps, Duration::ZERO);
-        view.begin(session.canvas());
-        session.run(&mut view).problem()?;
-        view.finish()?;
-        let counts = (session.forwards(), session.checksum());
-        let whole = session.canvas();
-        let mut outcome =
-            Outcome::new(&tokenizer, (whole, whole), counts, started, canvas.len(), kernels);
-        outcome.text = prompt::decode(&tokenizer, whole, Specials::Render);
-        Ok(outcome)
+    let settings = args.machine.settings(decoding.canvas);
+    let mut network = runtime.network(&settings, &mut memory).problem()?;
+    let mut outcome = Outcome::of(&*network, opened.elapsed(), canvas.len());
+    with_session(&mut *network, &decoding, |session| {
+        session.begin_infill(&canvas, decoding.options).problem()?;
+        let steps = decoding.steps_planned();
+        let style = args.output.style();
+        let view = live_view(&tokenizer, &model, style, steps, Duration::ZERO);
+        outcome.run(session, view)?;
+        outcome.tokens = session.canvas().to_vec();
+        outcome.text = prompt::decode(&tokenizer, &outcome.tokens, Specials::Render);
+        Ok(())
     })?;
     outcome.print(&args.output)
 }

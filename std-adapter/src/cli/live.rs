@@ -65,6 +65,8 @@ pub struct LiveView<'t, W: Write> {
     marks: Vec<Mark>,
     /// First position that was not given: plain lines begin here.
     open_from: usize,
+    /// Nothing before that is shown on a terminal either.
+    answer_only: bool,
     /// Masks at the start; 0 before there is a canvas.
     masks_at_start: usize,
     status: Status,
@@ -98,12 +100,19 @@ impl<'t, W: Write> LiveView<'t, W> {
             canvas: Vec::new(),
             marks: Vec::new(),
             open_from: 0,
+            answer_only: false,
             masks_at_start: 0,
             status: Status::default(),
             started: Instant::now(),
             showing: Duration::ZERO,
             last_frame: None,
         }
+    }
+
+    /// The same, without what was given before the first mask: in a chat, all that was said.
+    #[must_use]
+    pub fn answer_only(self) -> Self {
+        Self { answer_only: true, ..self }
     }
 
     /// Shows the canvas before the first step and starts the clock. Tokens that it holds count as
@@ -142,7 +151,7 @@ impl<'t, W: Write> LiveView<'t, W> {
                 self.marks.iter_mut().for_each(|mark| mark.fresh = false);
                 let size = (self.size)();
                 // Nothing is redrawn after this, so it may be longer than the terminal.
-                let mut rows = frame::wrap(self.cells(0), size.width());
+                let mut rows = frame::wrap(self.cells(self.shown_from()), size.width());
                 rows.append(&mut self.status_rows(&totals, size));
                 let bytes = self.screen.redraw(&rows, size, color);
                 self.write(&bytes);
@@ -191,7 +200,7 @@ impl<'t, W: Write> LiveView<'t, W> {
         let mut status = self.status_rows(&self.status.now(self.model_time()), size);
         // On a small screen the canvas matters more.
         status.truncate((size.rows / 3).max(1));
-        let mut rows = frame::wrap(self.cells(0), size.width());
+        let mut rows = frame::wrap(self.cells(self.shown_from()), size.width());
         // One row stays free: the cursor waits below the status line.
         let room = size.rows.saturating_sub(status.len() + 1).max(1);
         let visible = frame::window(&rows, room, &block);
@@ -209,6 +218,10 @@ impl<'t, W: Write> LiveView<'t, W> {
         let text: String = cells.iter().map(|cell| cell.character).collect();
         let line = self.status.plain(&text);
         self.write(&line);
+    }
+
+    fn shown_from(&self) -> usize {
+        if self.answer_only { self.open_from } else { 0 }
     }
 
     fn cells(&self, from: usize) -> Vec<Cell> {
@@ -256,5 +269,10 @@ impl<W: Write> Trace for LiveView<'_, W> {
             Style::Silent => {}
         }
         self.showing += entered.elapsed();
+    }
+
+    /// What is left has moved: nobody knows any more how sure the model was of it.
+    fn dropped(&mut self, _tokens: &[u32]) {
+        self.marks.fill(Mark::default());
     }
 }

@@ -1,18 +1,22 @@
 //! The `demask` command: what it takes, and which module does it.
 
 mod bench;
+mod chat;
 mod eval;
+mod image;
 mod infill;
 mod inspect;
 pub mod live;
 mod logits;
 pub mod options;
+mod outcome;
 mod pack;
 mod plan;
 mod processor;
 mod quantize;
 mod run;
 mod table;
+mod tokenize;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -25,10 +29,14 @@ Examples:
   demask \"book a table for two in boston\"           the same with your own words
   demask run intents --prompt \"play some jazz\" --json
   demask run intents --prompt \"play some jazz\" --threshold 0.9
+  demask chat model.gguf --system \"Answer in one sentence.\"
   demask infill intents --text '<|user|> [MASK:8]<|json|>{\"intent\":\"PlayMusic\",\"artist\":\"weezer\"}'
   demask quantize path/to/hf-folder model.dmk --type q4
+  demask quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
+  demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4
   demask eval model.dmk --task snips --data valid.jsonl
+  demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
 ";
 
@@ -54,18 +62,22 @@ pub struct Cli {
 enum Command {
     /// Answer a prompt, showing the canvas as it unmasks
     Run(run::RunArgs),
+    /// Talk with a model
+    Chat(chat::ChatArgs),
     /// Fill the gaps of a text, wherever they are
     Infill(infill::InfillArgs),
     /// Score a model on a task
     Eval(eval::EvalArgs),
     /// Show what is in a model
     Inspect(inspect::InspectArgs),
-    /// Write an image with 4-bit, 8-bit or float weights
+    /// Write an image, or another GGUF file, with weights of another type
     Quantize(quantize::QuantizeArgs),
-    /// Pack an image for another processor
+    /// Write an image that a processor runs where it lies
     Pack(pack::PackArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),
+    /// Show the tokens of a text, or the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
     /// Write the logits of every position to a .npy file
     Logits(logits::LogitsArgs),
     /// Time forward passes and a whole decode
@@ -123,12 +135,14 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         None => run::demo(cli.prompt, cli.output),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Infill(args)) => infill::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
+        Some(Command::Tokenize(args)) => tokenize::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
     };

@@ -1,53 +1,68 @@
-//! `demask pack`: an image for other processors.
+//! `demask pack`: an image that a processor runs where it lies.
 
-use super::processor::{Processor, processors};
-use super::quantize::refuse_same_file;
+use super::CliError;
+use super::image::{refuse_same_file, sections_of, write};
+use super::options::SourceArgs;
+use super::processor::{Processor, layout_for, processors};
 use super::table::thousands;
-use super::{CliError, Problem};
-use crate::atomic::write_atomic_bytes;
-use crate::load::LoadedModel;
 use clap::Args;
-use demask_quant::{ImageBuffer, repack};
+use demask_quant::Quantization;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(super) struct PackArgs {
-    /// Image with 4-bit or 8-bit weights, or `intents` for the bundled one
-    image: PathBuf,
+    /// Image or GGUF file with quantized weights, or `intents` for the bundled image
+    source: PathBuf,
     /// Image to write
     out: PathBuf,
-    /// The processor that will run it
+    /// The processor that will run it [default: this one]
     #[arg(long = "for", value_enum, value_name = "PROCESSOR")]
-    processor: Processor,
+    processor: Option<Processor>,
+    #[command(flatten)]
+    reading: SourceArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &PackArgs) -> Result<(), CliError> {
-    let model = LoadedModel::open(&args.image, true).problem()?;
-    let image = model.image().filter(|image| image.tensors().any(|t| t.packed().is_some()));
-    let Some(image) = image else {
+    refuse_same_file(&args.source, &args.out)?;
+    let model = args.reading.open(&args.source, true)?;
+    if !model.is_quantized() {
         return Err(CliError::new(format!(
-            "{} is not quantized; `demask quantize --for` packs while it quantizes",
-            args.image.display()
+            "{} is not quantized; `demask quantize --type q8 --for` rounds and packs it",
+            args.source.display()
         )));
+    }
+    let layout = layout_for(args.processor);
+    let (from, counter) = match model.image() {
+        Some(image) => (image.layout().name(), image.header().security_counter),
+        None => ("gguf", 0),
     };
-    refuse_same_file(&args.image, &args.out)?;
-    let (from, layout) = (image.layout(), args.processor.layout());
-    let mut buffer = ImageBuffer::copy_of(image.as_bytes());
-    repack(buffer.bytes_mut(), layout).problem()?;
-    write_atomic_bytes(&args.out, buffer.bytes()).problem()?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sections = sections_of(&model, counter);
+    let report = write(&model, &sections, Quantization::keep(layout), &args.out, threads)?;
+    let rounded = report.tensors.iter().filter(|t| !t.is_exact()).count();
     let mut out = std::io::stdout().lock();
-    let bytes = buffer.bytes().len();
+    let bytes = report.image_bytes;
     if args.json {
-        let value = json!({ "bytes": bytes, "from": from.name(), "layout": layout.name() });
+        let value = json!({
+            "bytes": bytes, "from": from, "layout": layout.name(), "rounded_tensors": rounded,
+        });
         writeln!(out, "{value}")?;
-    } else {
-        let (path, bytes) = (args.out.display(), thousands(bytes as u64));
-        writeln!(out, "{path}: {bytes} bytes, packed for {}", processors(layout))?;
+        return Ok(());
+    }
+    let (path, bytes) = (args.out.display(), thousands(bytes));
+    writeln!(out, "{path}: {bytes} bytes, packed for {}", processors(layout))?;
+    if rounded > 0 {
+        writeln!(
+            out,
+            "{rounded} of {} tensors were rounded to q8, of whose type the engine has no format \
+             (`demask inspect` lists them)",
+            report.tensors.len()
+        )?;
     }
     Ok(())
 }

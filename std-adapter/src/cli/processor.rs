@@ -1,5 +1,6 @@
 //! Processors as the command line names them: each reads weights in one order.
 
+use crate::detect::native_layout;
 use clap::ValueEnum;
 use demask::packed::Layout;
 
@@ -42,6 +43,11 @@ impl Processor {
             Self::CortexM0 | Self::Rv32 => Layout::Words,
         }
     }
+}
+
+/// The order of weights for a processor, or for the one that this runs on.
+pub(super) fn layout_for(processor: Option<Processor>) -> Layout {
+    processor.map_or_else(native_layout, Processor::layout)
 }
 
 /// The processors of a layout, for people.

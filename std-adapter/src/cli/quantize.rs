@@ -1,24 +1,32 @@
-//! `demask quantize`: float weights to an image.
+//! `demask quantize`: any model to an image, or a GGUF file to another.
 
-use super::processor::Processor;
+use super::image::{label, refuse_same_file, sections_of, write};
+use super::options::SourceArgs;
+use super::processor::{Processor, layout_for};
 use super::table::{self, thousands};
 use super::{CliError, Problem};
-use crate::atomic::write_atomic;
 use crate::load::LoadedModel;
+use crate::mmap::Access;
+use crate::read::gguf::GgufFile;
+use crate::write::gguf::NewTensor;
+use crate::write::requantize::{FileType, requantize};
 use clap::{Args, ValueEnum};
-use demask::image::TensorRole;
 use demask::packed::Format;
-use demask_quant::{Quantization, Report, Sections, TensorReport, write_image};
+use demask_quant::{Quantization, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Storage formats as the command line spells them.
+/// Types of an image's matrices as the command line spells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TypeName {
+    /// Each in the packed format that holds it as it is, or else in Q8
+    Keep,
     /// 4.5 bits per weight
     Q4,
+    /// 4.6 bits per weight, with minima, as ggml's Q4_K
+    Q4k,
     /// 8.5 bits per weight
     Q8,
     /// For reference runs on a host
@@ -31,7 +39,8 @@ impl TypeName {
     fn format(self) -> Format {
         match self {
             Self::Q4 => Format::Q4,
-            Self::Q8 => Format::Q8,
+            Self::Q4k => Format::Q4K,
+            Self::Keep | Self::Q8 => Format::Q8,
             Self::F16 => Format::F16,
             Self::F32 => Format::F32,
         }
@@ -40,110 +49,96 @@ impl TypeName {
 
 #[derive(Debug, Args)]
 pub(super) struct QuantizeArgs {
-    /// Hugging Face folder, or an image with f32 or f16 weights
+    /// GGUF file, Hugging Face folder, or image
     source: PathBuf,
-    /// Image to write
+    /// Image to write; GGUF if the name ends in .gguf
     out: PathBuf,
-    /// Format of the matrices
-    #[arg(long = "type", value_enum)]
-    format: TypeName,
-    /// Format of the embedding and the head [default: q8 for q4, else as --type]
-    #[arg(long = "embedding-type", value_enum)]
+    /// Type of the matrices: keep, q4, q4k, q8, f16, f32; in a GGUF file q4_0, q4_1, q5_0, q5_1, q8_0,
+    /// q4_k_s, q4_k_m, q5_k_s, q5_k_m, q6_k, mxfp4, f16, bf16, f32
+    #[arg(long = "type", value_name = "TYPE", default_value = "keep")]
+    stored_as: String,
+    /// Type of the embedding and the head of an image [default: q8 for q4 and q4k, else as --type]
+    #[arg(long = "embedding-type", value_enum, value_name = "TYPE")]
     embedding: Option<TypeName>,
-    /// The processor that will run it
-    #[arg(long = "for", value_enum, value_name = "PROCESSOR", default_value_t = Processor::X86)]
-    processor: Processor,
+    /// The processor that will run it [default: this one]
+    #[arg(long = "for", value_enum, value_name = "PROCESSOR")]
+    processor: Option<Processor>,
     /// Anti-rollback counter stored in the image
     #[arg(long, default_value_t = 0, value_name = "N")]
     security_counter: u32,
+    /// Threads [default: all cores]; the result does not depend on them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    #[command(flatten)]
+    reading: SourceArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
-    let model = LoadedModel::open(&args.source, true).problem()?;
-    refuse_quantized(&model, &args.source)?;
     refuse_same_file(&args.source, &args.out)?;
-    let default = match args.format {
-        TypeName::Q4 => TypeName::Q8,
+    if args.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+        return to_gguf(args);
+    }
+    let stored_as = TypeName::from_str(&args.stored_as, false).map_err(|_| {
+        CliError::new(format!(
+            "{:?} is not a type of images; there are keep, q4, q4k, q8, f16 and f32 (types of GGUF \
+             files need an output that ends in .gguf)",
+            args.stored_as
+        ))
+    })?;
+    let model = args.reading.open(&args.source, true)?;
+    let keep = stored_as == TypeName::Keep;
+    if !keep {
+        refuse_quantized_image(&model, &args.source)?;
+    }
+    let default = match stored_as {
+        TypeName::Q4 | TypeName::Q4k => TypeName::Q8,
         other => other,
     };
     let quantization = Quantization {
-        layers: args.format.format(),
+        layers: stored_as.format(),
         embedding: args.embedding.unwrap_or(default).format(),
-        layout: args.processor.layout(),
+        keep,
+        layout: layout_for(args.processor),
     };
-    let sections = Sections {
-        config: *model.config(),
-        tokenizer: model.tokenizer_section().map(<[u8]>::to_vec),
-        prompt: (*model.prompt() != Default::default()).then(|| model.prompt().clone()),
-        security_counter: args.security_counter,
-    };
-    let report = write(&model, &sections, quantization, &args.out)?;
-    print(&report, args)
+    let sections = sections_of(&model, args.security_counter);
+    let threads = args.threads.map_or_else(all_cores, usize::from);
+    let report = write(&model, &sections, quantization, &args.out, threads)?;
+    print_report(&model, &report, args)
 }
 
-fn write(
-    model: &LoadedModel,
-    sections: &Sections,
-    quantization: Quantization,
-    path: &Path,
-) -> Result<Report, CliError> {
-    let count = TensorRole::all(&sections.config).count() as u64;
-    let bar = ProgressBar::new(count)
-        .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").problem()?);
-    let mut progress = |tensor: &TensorReport| {
-        bar.set_message(label(tensor));
-        bar.inc(1);
-    };
-    let mut report = None;
-    let mut source = model;
-    write_atomic(path, |file| {
-        let written = write_image(sections, quantization, &mut source, file, &mut progress);
-        report = Some(written.map_err(|error| match error {
-            // Keep the system's own kind, so that a full disk is called a full disk.
-            demask_quant::WriteError::Output(error) => error,
-            other => io::Error::other(other.to_string()),
-        })?);
-        Ok(())
-    })
-    .problem()?;
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn to_gguf(args: &QuantizeArgs) -> Result<(), CliError> {
+    let file_type: FileType = args.stored_as.parse().map_err(CliError::new)?;
+    let access = if args.reading.no_mmap { Access::Copied } else { Access::Mapped };
+    let file = GgufFile::open(&args.source, access).map_err(|error| {
+        CliError::new(format!("a GGUF file is written from another GGUF file: {error}"))
+    })?;
+    let values = file.tensors().map(|tensor| tensor.dimensions().iter().product::<u64>()).sum();
+    let bar = ProgressBar::new(values)
+        .with_style(ProgressStyle::with_template("{bar:40} {percent} %, {eta} left").problem()?);
+    let tensors = requantize(&file, &args.out, file_type, &mut |values| bar.inc(values));
     bar.finish_and_clear();
-    report.ok_or_else(|| CliError::new("nothing was written"))
+    print_gguf(&file, &tensors.problem()?, args)
 }
 
-fn refuse_quantized(model: &LoadedModel, path: &Path) -> Result<(), CliError> {
-    let packed = model.image().is_some_and(|i| i.tensors().any(|t| t.packed().is_some()));
-    match packed {
+fn refuse_quantized_image(model: &LoadedModel, path: &Path) -> Result<(), CliError> {
+    match model.image().is_some() && model.is_quantized() {
         true => Err(CliError::new(format!(
             "{} is quantized already; rounding it again would lose more than rounding its source: \
-             give the folder it was made from",
+             give the file or folder that it was made from, or --type keep",
             path.display()
         ))),
         false => Ok(()),
     }
 }
 
-pub(super) fn refuse_same_file(source: &Path, out: &Path) -> Result<(), CliError> {
-    let same = match (source.canonicalize(), out.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    };
-    match same {
-        true => Err(CliError::new("source and output are the same file; give another output name")),
-        false => Ok(()),
-    }
-}
-
-fn label(tensor: &TensorReport) -> String {
-    match tensor.role.layer() {
-        Some(layer) => format!("{layer}.{}", tensor.role.name()),
-        None => tensor.role.name().to_owned(),
-    }
-}
-
-fn print(report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
+fn print_report(model: &LoadedModel, report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     if args.json {
         let tensors: Vec<_> = report
@@ -151,8 +146,9 @@ fn print(report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
             .iter()
             .map(|t| {
                 json!({
-                    "name": label(t), "format": t.format.name(), "rows": t.rows, "cols": t.cols,
-                    "bytes": t.bytes, "rms": t.rms, "rms_error": t.rms_error,
+                    "name": label(t.role), "source": model.stored_as(t.role),
+                    "format": t.format.name(), "exact": t.is_exact(), "rows": t.rows,
+                    "cols": t.cols, "bytes": t.bytes, "rms": t.rms, "rms_error": t.rms_error,
                     "relative_error": t.relative_error(), "max_error": t.max_error,
                 })
             })
@@ -165,19 +161,60 @@ fn print(report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
         .iter()
         .filter(|t| !t.role.stays_f32())
         .map(|t| {
+            let error = match t.is_exact() {
+                true => ["exact".to_owned(), "0".to_owned()],
+                false => {
+                    [format!("{:.3}", 100.0 * t.relative_error()), format!("{:.5}", t.max_error)]
+                }
+            };
+            let [relative, largest] = error;
             vec![
-                label(t),
+                label(t.role),
+                model.stored_as(t.role).unwrap_or_default().to_owned(),
                 t.format.name().to_owned(),
                 t.rows.to_string(),
                 t.cols.to_string(),
                 thousands(t.bytes),
-                format!("{:.3}", 100.0 * t.relative_error()),
-                format!("{:.5}", t.max_error),
+                relative,
+                largest,
             ]
         })
         .collect();
-    let header = ["tensor", "type", "rows", "cols", "bytes", "error %", "largest error"];
+    let header = ["tensor", "from", "type", "rows", "cols", "bytes", "error %", "largest error"];
     table::print(&mut out, &header, &rows)?;
     writeln!(out, "\n{}: {} bytes", args.out.display(), thousands(report.image_bytes))?;
+    Ok(())
+}
+
+fn print_gguf(file: &GgufFile, new: &[NewTensor], args: &QuantizeArgs) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let bytes = std::fs::metadata(&args.out).problem()?.len();
+    let from = |tensor: &NewTensor| file.tensor(&tensor.name).map(|t| t.stored_as().name());
+    if args.json {
+        let tensors: Vec<_> = new
+            .iter()
+            .map(|t| {
+                json!({
+                    "name": t.name, "source": from(t), "type": t.stored_as.name(),
+                    "dimensions": t.dimensions, "bytes": t.length(),
+                })
+            })
+            .collect();
+        writeln!(out, "{}", json!({ "bytes": bytes, "tensors": tensors }))?;
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = new
+        .iter()
+        .map(|t| {
+            vec![
+                t.name.clone(),
+                from(t).unwrap_or_default().to_owned(),
+                t.stored_as.name().to_owned(),
+                thousands(t.length().unwrap_or_default()),
+            ]
+        })
+        .collect();
+    table::print(&mut out, &["tensor", "from", "type", "bytes"], &rows)?;
+    writeln!(out, "\n{}: {} bytes", args.out.display(), thousands(bytes))?;
     Ok(())
 }

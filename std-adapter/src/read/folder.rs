@@ -1,4 +1,4 @@
-//! A Hugging Face LLaDA folder: configuration, weights and the place of the tokenizer.
+//! A Hugging Face folder: configuration, weights and the place of the tokenizer.
 //!
 //! Opening one checks that exactly the expected tensors are there, each with the shape that the
 //! configuration implies, so that whoever reads the weights afterwards meets no surprise.
@@ -7,10 +7,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use demask::image::TensorRole;
+use demask::image::{Architecture, TensorRole};
 
+use super::adaln::Modulation;
+use super::families::{Place, Source, Stored};
+use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
-use super::safetensors::{Weights, WeightsError};
+use super::safetensors::{StoredType, Weights, WeightsError, check_finite};
+use crate::mmap::Access;
 
 /// Why a folder was refused.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +22,7 @@ pub enum FolderError {
     /// Not a folder.
     #[error("{} is not a folder; give the folder that holds config.json", .0.display())]
     NotAFolder(PathBuf),
-    /// `config.json` cannot be used.
+    /// `config.json` or `generation_config.json` cannot be used.
     #[error("cannot use {}: {source}", path.display())]
     Config {
         /// The file.
@@ -74,31 +78,41 @@ fn and_more(count: usize) -> String {
 pub struct HfFolder {
     config: HfConfig,
     weights: Weights,
+    /// What is folded into the weights as they are read.
+    modulation: Option<Modulation>,
     tokenizer: Option<PathBuf>,
 }
 
 impl HfFolder {
-    /// Opens a folder and checks it whole, except for the numbers themselves.
+    /// Opens a folder and checks it whole, except for the numbers themselves. The weights are
+    /// mapped.
+    ///
+    /// # Errors
+    /// As [`Self::open_as`].
+    pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        Self::open_as(folder, Access::Mapped)
+    }
+
+    /// The same with a choice of how the weights are reached.
     ///
     /// # Errors
     /// [`FolderError`]: a file is missing or malformed, an option is not supported, or
     /// configuration and weights do not belong together.
-    pub fn open(folder: &Path) -> Result<Self, FolderError> {
+    pub fn open_as(folder: &Path, access: Access) -> Result<Self, FolderError> {
         if !folder.is_dir() {
             return Err(FolderError::NotAFolder(folder.to_owned()));
         }
-        let path = folder.join("config.json");
-        let config =
-            HfConfig::read(&path).map_err(|source| FolderError::Config { path, source })?;
-        let weights = Weights::open(folder)?;
+        let config = read_config(folder)?;
+        let weights = Weights::open(folder, access)?;
         let tokenizer = Some(folder.join("tokenizer.json")).filter(|path| path.is_file());
-        let opened = Self { config, weights, tokenizer };
+        let mut opened = Self { config, weights, modulation: None, tokenizer };
         opened.check_names()?;
         opened.check_shapes()?;
+        opened.read_modulation()?;
         Ok(opened)
     }
 
-    /// What `config.json` says.
+    /// What `config.json` says, and `generation_config.json` where there is one.
     #[must_use]
     pub const fn config(&self) -> &HfConfig {
         &self.config
@@ -122,28 +136,81 @@ impl HfFolder {
         rows: Range<usize>,
         out: &mut [f32],
     ) -> Result<(), WeightsError> {
-        let tensor = tensor_name(role);
+        let source = self.source(role)?;
         let (have, cols) = role.shape(&self.config.model);
-        if rows.end > have {
-            return Err(WeightsError::Request { tensor, rows, have, cols, buffer: out.len() });
+        let wanted = rows.end.checked_sub(rows.start).and_then(|count| count.checked_mul(cols));
+        if rows.end > have || wanted != Some(out.len()) {
+            let (tensor, buffer) = (source.name(), out.len());
+            return Err(WeightsError::Request { tensor, rows, have, cols, buffer });
         }
-        self.weights.read_rows(&tensor, rows, out)
+        let first = rows.start;
+        if matches!(source.place, Place::Zeros) {
+            out.fill(0.0);
+        }
+        let mut rest = &mut *out;
+        for (tensor, rows) in source.pieces(have, rows) {
+            let (piece, more) = rest.split_at_mut((rows.end - rows.start) * cols);
+            self.weights.read_rows(&tensor, rows, piece)?;
+            rest = more;
+        }
+        if let (Some(fold), Some(modulation)) = (source.fold, &self.modulation) {
+            modulation.apply(fold, first, cols, out);
+            check_finite(&source.name(), first, cols, out)?;
+        }
+        Ok(())
+    }
+
+    /// How a tensor's numbers are stored; of several tensors, how the first one's are.
+    ///
+    /// # Errors
+    /// [`WeightsError::NoTensor`] for a tensor that the model does not have.
+    pub fn stored_type(&self, role: TensorRole) -> Result<StoredType, WeightsError> {
+        let source = self.source(role)?;
+        match source.place {
+            Place::Zeros => Ok(StoredType::F32),
+            _ => self.weights.stored_type(&source.name()),
+        }
+    }
+
+    fn source(&self, role: TensorRole) -> Result<Source, WeightsError> {
+        let source = (self.config.family.source)(role, &self.config);
+        match role.exists(&self.config.model) {
+            true => Ok(source),
+            false => Err(WeightsError::NoTensor(source.name())),
+        }
+    }
+
+    /// Every tensor that the configuration implies, one by one.
+    fn each_expected(&self, visit: &mut dyn FnMut(Stored)) {
+        let (config, family) = (&self.config, self.config.family);
+        for role in TensorRole::all(&config.model) {
+            (family.source)(role, config).each_stored(role.shape(&config.model), visit);
+        }
+        (family.others)(config).into_iter().for_each(visit);
     }
 
     fn check_names(&self) -> Result<(), FolderError> {
-        let expected: BTreeSet<String> =
-            TensorRole::all(&self.config.model).map(tensor_name).collect();
         let stored: BTreeSet<&str> = self.weights.names().collect();
-        let mut missing = expected.iter().filter(|name| !stored.contains(name.as_str()));
-        if let Some(tensor) = missing.next() {
-            return Err(FolderError::Missing { tensor: tensor.clone(), others: missing.count() });
+        let (mut used, mut missing, mut others) = (BTreeSet::new(), None, 0);
+        self.each_expected(&mut |(name, _)| match stored.get(name.as_str()) {
+            Some(name) => _ = used.insert(*name),
+            None if missing.is_none() => missing = Some(name),
+            None => others += 1,
+        });
+        if let Some(tensor) = missing {
+            return Err(FolderError::Missing { tensor, others });
         }
-        let mut surplus = stored.iter().filter(|name| !expected.contains(**name));
+        let family = self.config.family;
+        let unused = |name: &str| family.unused.iter().any(|ending| name.ends_with(ending));
+        let mut surplus = stored.difference(&used).filter(|name| !unused(name));
         if let Some(tensor) = surplus.next() {
-            let advice = if **tensor == tensor_name(TensorRole::Head) {
+            let head = (family.source)(TensorRole::Head, &self.config).name();
+            let advice = if **tensor == head {
                 "it is an untied head, so weight_tying in config.json should be false"
-            } else {
+            } else if family.architecture == Architecture::Llada {
                 "only dense LLaDA models without biases are supported"
+            } else {
+                "give the model alone, without adapters or further heads"
             };
             let tensor = (*tensor).to_owned();
             return Err(FolderError::Surplus { tensor, others: surplus.count(), advice });
@@ -152,48 +219,39 @@ impl HfFolder {
     }
 
     fn check_shapes(&self) -> Result<(), FolderError> {
-        for role in TensorRole::all(&self.config.model) {
-            let tensor = tensor_name(role);
-            let found = self.weights.shape(&tensor)?;
-            let expected = stored_shape(role, &self.config);
-            if found != expected {
-                return Err(FolderError::Shape { tensor, found, expected });
+        let mut result = Ok(());
+        self.each_expected(&mut |(tensor, expected)| {
+            if result.is_ok() {
+                result = match self.weights.shape(&tensor) {
+                    Ok(found) if found == expected => Ok(()),
+                    Ok(found) => Err(FolderError::Shape { tensor, found, expected }),
+                    Err(error) => Err(error.into()),
+                };
             }
+        });
+        result
+    }
+
+    fn read_modulation(&mut self) -> Result<(), FolderError> {
+        if let Some(cond) = self.config.conditioning_dim {
+            let m = &self.config.model;
+            let (width, cond) = (m.model_dim as usize, cond as usize);
+            self.modulation = Some(Modulation::read(&self.weights, m.layers, width, cond)?);
         }
         Ok(())
     }
 }
 
-/// Shape in the file, where embedding and head may be padded.
-fn stored_shape(role: TensorRole, config: &HfConfig) -> (usize, usize) {
-    let (rows, cols) = role.shape(&config.model);
-    match role {
-        TensorRole::Embedding | TensorRole::Head => (config.embedding_rows as usize, cols),
-        _ => (rows, cols),
-    }
-}
-
-/// Name of a tensor in a LLaDA checkpoint. The training code calls the gate `ff_proj`, the down
-/// projection `ff_out`, and the head `ff_out` as well, outside of the blocks.
-#[must_use]
-pub fn tensor_name(role: TensorRole) -> String {
-    let (layer, name) = match role {
-        TensorRole::Embedding => return "model.transformer.wte.weight".into(),
-        TensorRole::OutputNorm => return "model.transformer.ln_f.weight".into(),
-        TensorRole::Head => return "model.transformer.ff_out.weight".into(),
-        TensorRole::AttentionNorm(layer) => (layer, "attn_norm"),
-        TensorRole::Query(layer) => (layer, "q_proj"),
-        TensorRole::Key(layer) => (layer, "k_proj"),
-        TensorRole::Value(layer) => (layer, "v_proj"),
-        TensorRole::AttentionOutput(layer) => (layer, "attn_out"),
-        TensorRole::FfnNorm(layer) => (layer, "ff_norm"),
-        TensorRole::Gate(layer) => (layer, "ff_proj"),
-        TensorRole::Up(layer) => (layer, "up_proj"),
-        TensorRole::Down(layer) => (layer, "ff_out"),
-        // What only other families have.
-        other => return format!("{} (not in LLaDA checkpoints)", other.name()),
+/// Reads `config.json`, and `generation_config.json` if there is one.
+fn read_config(folder: &Path) -> Result<HfConfig, FolderError> {
+    let path = folder.join("generation_config.json");
+    let generation = if path.exists() {
+        GenerationDefaults::read(&path).map_err(|source| FolderError::Config { path, source })?
+    } else {
+        GenerationDefaults::default()
     };
-    format!("model.transformer.blocks.{layer}.{name}.weight")
+    let path = folder.join("config.json");
+    HfConfig::read(&path, generation).map_err(|source| FolderError::Config { path, source })
 }
 
 #[cfg(test)]

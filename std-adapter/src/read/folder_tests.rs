@@ -12,12 +12,27 @@ const CONFIG: &str = r#"{"architectures":["LLaDAModelLM"],"d_model":8,"n_heads":
 
 /// Shapes that a complete folder stores.
 fn shapes(tied: bool) -> BTreeMap<String, Vec<usize>> {
-    let config = HfConfig::parse(CONFIG.replace("TIED", &tied.to_string()).as_bytes()).unwrap();
-    let shape = |role: TensorRole| {
-        let (rows, cols) = stored_shape(role, &config);
-        if role.stays_f32() { vec![cols] } else { vec![rows, cols] }
-    };
-    TensorRole::all(&config.model).map(|role| (tensor_name(role), shape(role))).collect()
+    let mut all = vec![("wte", vec![12, 8]), ("ln_f", vec![8])];
+    if !tied {
+        all.push(("ff_out", vec![12, 8]));
+    }
+    let in_blocks = [
+        ("attn_norm", vec![8]),
+        ("q_proj", vec![8, 8]),
+        ("k_proj", vec![4, 8]),
+        ("v_proj", vec![4, 8]),
+        ("attn_out", vec![8, 8]),
+        ("ff_norm", vec![8]),
+        ("ff_proj", vec![6, 8]),
+        ("up_proj", vec![6, 8]),
+        ("ff_out", vec![8, 6]),
+    ];
+    let whole = all.into_iter().map(|(name, shape)| (name.to_owned(), shape));
+    let layered = (0..2).flat_map(|layer| {
+        in_blocks.clone().map(|(name, shape)| (format!("blocks.{layer}.{name}"), shape))
+    });
+    let full = |name| format!("model.transformer.{name}.weight");
+    whole.chain(layered).map(|(name, shape)| (full(name), shape)).collect()
 }
 
 fn write(folder: &Path, tied: bool, shapes: &BTreeMap<String, Vec<usize>>) {

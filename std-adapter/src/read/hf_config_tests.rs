@@ -3,8 +3,12 @@ use super::*;
 const INTENTS: &str = r#"{"architectures":["LLaDAModelLM"],"d_model":128,"n_heads":4,
     "n_layers":6,"vocab_size":1024,"mask_token_id":1,"eos_token_id":0"#;
 
+fn read(json: &[u8]) -> Result<HfConfig, ConfigError> {
+    HfConfig::parse(json, GenerationDefaults::default())
+}
+
 fn parse(more: &str) -> Result<HfConfig, ConfigError> {
-    HfConfig::parse(format!("{INTENTS}{more}}}").as_bytes())
+    read(format!("{INTENTS}{more}}}").as_bytes())
 }
 
 #[test]
@@ -13,7 +17,7 @@ fn fills_in_the_defaults() {
     let m = config.model;
     assert_eq!((m.kv_heads, m.head_dim, m.ffn_dim, m.context), (4, 32, 512, 1024));
     assert_eq!((m.rope_theta, m.norm_eps, m.tied_head), (10_000.0, 1e-5, true));
-    assert_eq!((config.embedding_rows, config.pad_id), (1024, 0));
+    assert_eq!((config.embedding_rows, config.generation.eos_ids), (1024, vec![0]));
 }
 
 /// The options of GSAI-ML/LLaDA-8B-Instruct.
@@ -31,7 +35,7 @@ fn reads_the_8b_configuration() {
         "n_layers":32,"pad_token_id":126081,"rms_norm_eps":1e-05,"rope":true,
         "rope_full_precision":true,"rope_theta":500000.0,"scale_logits":false,
         "vocab_size":126464,"weight_tying":false}"#;
-    let config = HfConfig::parse(json.as_bytes()).unwrap();
+    let config = read(json.as_bytes()).unwrap();
     let m = config.model;
     assert_eq!((m.layers, m.heads, m.kv_heads, m.head_dim), (32, 32, 32, 128));
     assert_eq!((m.ffn_dim, m.context, m.rope_theta), (12288, 4096, 500_000.0));
@@ -56,8 +60,8 @@ fn names_what_it_does_not_support() {
         let named = matches!(error, ConfigError::Unsupported { field: f, .. } if f == field);
         assert!(named, "{more}: {error}");
     }
-    let other = HfConfig::parse(br#"{"architectures":["DreamModel"]}"#).unwrap_err();
-    assert!(other.to_string().contains("DreamModel"), "{other}");
+    let other = read(br#"{"architectures":["GPTModel"]}"#).unwrap_err().to_string();
+    assert!(other.contains("GPTModel") && other.contains("SDARForCausalLM"), "{other}");
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn bounds_every_number() {
     ] {
         assert!(parse(more).is_err(), "{more}");
     }
-    assert!(matches!(HfConfig::parse(b"[]"), Err(ConfigError::Json(_))));
+    assert!(matches!(read(b"[]"), Err(ConfigError::Json(_))));
     let deep = "[".repeat(1 << 19);
-    assert!(matches!(HfConfig::parse(deep.as_bytes()), Err(ConfigError::Json(_))));
+    assert!(matches!(read(deep.as_bytes()), Err(ConfigError::Json(_))));
 }

@@ -3,7 +3,12 @@
 //! Everything here takes files from strangers: sizes are capped before memory is asked for, and
 //! each boundary has its own error that names the file, the field or the tensor, and what to do.
 
+mod adaln;
+mod config_fields;
+mod data;
+mod families;
 pub mod folder;
+pub mod generation;
 pub mod gguf;
 pub mod hf_config;
 pub mod safetensors;

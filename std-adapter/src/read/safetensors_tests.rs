@@ -2,6 +2,8 @@ use super::*;
 
 use std::fs;
 
+use crate::mmap::MapError;
+
 /// A safetensors file: header text, then data.
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
@@ -20,7 +22,7 @@ fn f32_tensor(name: &str, values: &[f32]) -> Vec<u8> {
 fn open_bytes(bytes: &[u8]) -> Result<Weights, WeightsError> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(SINGLE), bytes).unwrap();
-    Weights::open(folder.path())
+    Weights::open(folder.path(), Access::Mapped)
 }
 
 #[test]
@@ -67,9 +69,12 @@ fn reads_shards_and_says_what_is_wrong_with_them() {
     let path = |name: &str| folder.path().join(name);
     let index = |map: &str| {
         fs::write(path(INDEX), format!(r#"{{"metadata":{{}},"weight_map":{{{map}}}}}"#)).unwrap();
-        Weights::open(folder.path())
+        Weights::open(folder.path(), Access::Mapped)
     };
-    assert!(matches!(Weights::open(folder.path()), Err(WeightsError::NoWeights(_))));
+    assert!(matches!(
+        Weights::open(folder.path(), Access::Mapped),
+        Err(WeightsError::NoWeights(_))
+    ));
     fs::write(path("1.safetensors"), f32_tensor("a", &[1.0, 2.0])).unwrap();
     fs::write(path("2.safetensors"), f32_tensor("b", &[3.0, 4.0])).unwrap();
     fs::write(path("3.safetensors"), f32_tensor("a", &[3.0, 4.0])).unwrap();
@@ -89,7 +94,10 @@ fn reads_shards_and_says_what_is_wrong_with_them() {
         assert!(matches!(outside, Err(WeightsError::Index { .. })), "{name}: {outside:?}");
     }
     fs::write(path(INDEX), "{").unwrap();
-    assert!(matches!(Weights::open(folder.path()), Err(WeightsError::Index { .. })));
+    assert!(matches!(
+        Weights::open(folder.path(), Access::Mapped),
+        Err(WeightsError::Index { .. })
+    ));
 }
 
 #[test]
@@ -137,11 +145,18 @@ fn lengths_that_overflow_are_an_error() {
 
 #[test]
 fn a_file_that_shrinks_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(SINGLE);
-    fs::write(&path, f32_tensor("w", &[1.0, 2.0])).unwrap();
-    let weights = Weights::open(folder.path()).unwrap();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16).unwrap();
-    let error = weights.read_rows("w", 0..1, &mut [0.0; 2]).unwrap_err();
-    assert!(matches!(error, WeightsError::Map(MapError::Shrank { .. })), "{error}");
+    for access in [Access::Mapped, Access::Copied] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SINGLE);
+        fs::write(&path, f32_tensor("w", &[1.0, 2.0, 3.0, 4.0])).unwrap();
+        let weights = Weights::open(folder.path(), access).unwrap();
+        let mut row = [0.0; 2];
+        weights.read_rows("w", 1..2, &mut row).unwrap();
+        assert_eq!(row, [3.0, 4.0]);
+        weights.read_rows("w", 0..1, &mut row).unwrap();
+        assert_eq!(row, [1.0, 2.0]);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16).unwrap();
+        let error = weights.read_rows("w", 0..1, &mut row).unwrap_err();
+        assert!(matches!(error, WeightsError::Map(MapError::Shrank { .. })), "{error}");
+    }
 }

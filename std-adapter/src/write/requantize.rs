@@ -1,10 +1,9 @@
-//! From one GGUF file to another with other tensor types, as llama.cpp's `llama-quantize` does it.
+//! From one GGUF file to another with other tensor types: the types and bytes that llama.cpp's
+//! `llama-quantize` gives.
 //!
 //! Matrices get the wanted type; vectors, norms and routers become F32. A row that is no whole
 //! number of blocks falls back: from Q4_K to Q5_0, from Q5_K to Q5_1, from Q6_K to Q8_0, and to F16
-//! if it is no multiple of 32 either. The mixes `q4_k_m` and `q5_k_m` store the head as Q6_K, and
-//! also values and down projections of the first and last eighth of the layers and of every third
-//! one in between.
+//! if it is no multiple of 32 either. Most types spend more bits on a few tensors ([`Mix`]).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,14 +22,27 @@ const CHUNK: usize = 1 << 22;
 /// Version of ggml's block formats, as converters write it.
 const QUANTIZATION_VERSION: u32 = 2;
 
+/// Which tensors get more bits than the others. The head always does: it decides between tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mix {
+    /// None.
+    Pure,
+    /// The head, Q6_K.
+    Head,
+    /// Also values of the first four layers and down projections of the first eighth, Q5_K.
+    Small,
+    /// The head, and values and down projections of the first and last eighth of the layers and of
+    /// every third one in between, Q6_K.
+    Medium,
+}
+
 /// What a whole file is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileType {
     name: &'static str,
     /// Type of matrices.
     base: GgmlType,
-    /// Some tensors get Q6_K instead.
-    mixed: bool,
+    mix: Mix,
     /// Value of `general.file_type`.
     id: u32,
 }
@@ -38,24 +50,24 @@ pub struct FileType {
 impl FileType {
     /// All that can be written.
     pub const ALL: [Self; 14] = [
-        Self::new("f32", GgmlType::F32, false, 0),
-        Self::new("f16", GgmlType::F16, false, 1),
-        Self::new("bf16", GgmlType::BF16, false, 32),
-        Self::new("q8_0", GgmlType::Q8_0, false, 7),
-        Self::new("q4_0", GgmlType::Q4_0, false, 2),
-        Self::new("q4_1", GgmlType::Q4_1, false, 3),
-        Self::new("q5_0", GgmlType::Q5_0, false, 8),
-        Self::new("q5_1", GgmlType::Q5_1, false, 9),
-        Self::new("q4_k_s", GgmlType::Q4_K, false, 14),
-        Self::new("q4_k_m", GgmlType::Q4_K, true, 15),
-        Self::new("q5_k_s", GgmlType::Q5_K, false, 16),
-        Self::new("q5_k_m", GgmlType::Q5_K, true, 17),
-        Self::new("q6_k", GgmlType::Q6_K, false, 18),
-        Self::new("mxfp4", GgmlType::MXFP4, false, 38),
+        Self::new("f32", GgmlType::F32, Mix::Pure, 0),
+        Self::new("f16", GgmlType::F16, Mix::Pure, 1),
+        Self::new("bf16", GgmlType::BF16, Mix::Pure, 32),
+        Self::new("q8_0", GgmlType::Q8_0, Mix::Pure, 7),
+        Self::new("q4_0", GgmlType::Q4_0, Mix::Head, 2),
+        Self::new("q4_1", GgmlType::Q4_1, Mix::Head, 3),
+        Self::new("q5_0", GgmlType::Q5_0, Mix::Head, 8),
+        Self::new("q5_1", GgmlType::Q5_1, Mix::Head, 9),
+        Self::new("q4_k_s", GgmlType::Q4_K, Mix::Small, 14),
+        Self::new("q4_k_m", GgmlType::Q4_K, Mix::Medium, 15),
+        Self::new("q5_k_s", GgmlType::Q5_K, Mix::Small, 16),
+        Self::new("q5_k_m", GgmlType::Q5_K, Mix::Medium, 17),
+        Self::new("q6_k", GgmlType::Q6_K, Mix::Head, 18),
+        Self::new("mxfp4", GgmlType::MXFP4, Mix::Pure, 38),
     ];
 
-    const fn new(name: &'static str, base: GgmlType, mixed: bool, id: u32) -> Self {
-        Self { name, base, mixed, id }
+    const fn new(name: &'static str, base: GgmlType, mix: Mix, id: u32) -> Self {
+        Self { name, base, mix, id }
     }
 
     /// Name as the command line spells it.
@@ -64,15 +76,20 @@ impl FileType {
         self.name
     }
 
-    /// What a tensor is stored as, in a model of `layers` layers.
+    /// The same with one type for all matrices, the head too.
     #[must_use]
-    pub fn of_tensor(self, name: &str, dimensions: &[u64], layers: u64) -> GgmlType {
+    pub const fn pure(self) -> Self {
+        Self { mix: Mix::Pure, ..self }
+    }
+
+    /// What a tensor is stored as.
+    fn of_tensor(self, tensor: &GgufTensor<'_>, model: Model) -> GgmlType {
+        let (name, dimensions) = (tensor.name(), tensor.dimensions());
         let matrix = dimensions.len() > 1 && name.ends_with(".weight");
         if !matrix || name.contains("_norm.") || name.contains("ffn_gate_inp.") {
             return GgmlType::F32;
         }
-        let wanted =
-            if self.mixed && is_sensitive(name, layers) { GgmlType::Q6_K } else { self.base };
+        let wanted = self.wanted(name, model);
         let cols = dimensions.first().copied().unwrap_or(0);
         let fits = |stored_as: GgmlType| cols.is_multiple_of(stored_as.block_values() as u64);
         let fallback = match wanted {
@@ -83,23 +100,46 @@ impl FileType {
         };
         [wanted, fallback].into_iter().find(|t| fits(*t)).unwrap_or(GgmlType::F16)
     }
+
+    /// What a matrix would be stored as if it fitted.
+    fn wanted(self, name: &str, model: Model) -> GgmlType {
+        let head = if model.tied_head { "token_embd.weight" } else { "output.weight" };
+        if name == head && self.mix != Mix::Pure {
+            return GgmlType::Q6_K;
+        }
+        let (layers, eighth) = (model.layers, model.layers / 8);
+        let (values, down) = (name.contains("attn_v."), name.contains("ffn_down"));
+        match (self.mix, layer_of(name)) {
+            (Mix::Small, Some(layer)) if values && layer < 4 || down && layer < eighth => {
+                GgmlType::Q5_K
+            }
+            (Mix::Medium, Some(layer)) if values || down => {
+                let outer = layer < eighth || layer >= layers.saturating_mul(7) / 8;
+                let third = layer.saturating_sub(eighth) % 3 == 2;
+                if outer || third { GgmlType::Q6_K } else { self.base }
+            }
+            _ => self.base,
+        }
+    }
 }
 
-/// Whether the mixes spend more bits on a tensor.
-fn is_sensitive(name: &str, layers: u64) -> bool {
-    if name == "output.weight" {
-        return true;
+/// What the mixes look at.
+#[derive(Clone, Copy)]
+struct Model {
+    layers: u64,
+    tied_head: bool,
+}
+
+impl Model {
+    fn of(source: &GgufFile) -> Self {
+        let last = source.tensors().filter_map(|tensor| layer_of(tensor.name())).max();
+        let layers = last.map_or(0, |last| last.saturating_add(1));
+        Self { layers, tied_head: source.tensor("output.weight").is_none() }
     }
-    let mut parts = name.split('.');
-    let layer = match (parts.next(), parts.next().map(u64::from_str)) {
-        (Some("blk"), Some(Ok(layer))) => layer,
-        _ => return false,
-    };
-    let eighth = layers / 8;
-    let chosen = layer < eighth
-        || layer >= layers.saturating_mul(7) / 8
-        || layer.saturating_sub(eighth) % 3 == 2;
-    chosen && parts.next().is_some_and(|n| n == "attn_v" || n.starts_with("ffn_down"))
+}
+
+fn layer_of(name: &str) -> Option<u64> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
 impl FromStr for FileType {
@@ -148,14 +188,14 @@ pub fn requantize(
     if canonical(path).is_some_and(|p| source.paths().any(|s| canonical(s).as_ref() == Some(&p))) {
         return Err(RequantizeError::Same(path.to_owned()));
     }
-    let layers = layers(source);
+    let model = Model::of(source);
     let old: Vec<GgufTensor<'_>> = source.tensors().collect();
     let new: Vec<NewTensor> = old
         .iter()
         .map(|tensor| NewTensor {
             name: tensor.name().to_owned(),
             dimensions: tensor.dimensions().to_vec(),
-            stored_as: file_type.of_tensor(tensor.name(), tensor.dimensions(), layers),
+            stored_as: file_type.of_tensor(tensor, model),
         })
         .collect();
     let (id, version) = (Value::from(file_type.id), Value::from(QUANTIZATION_VERSION));
@@ -179,13 +219,6 @@ pub fn requantize(
         Some(error) => Err(error.into()),
         None => Ok(written.map(|()| new)?),
     }
-}
-
-/// Layers of the model as its tensors are named.
-fn layers(source: &GgufFile) -> u64 {
-    let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<u64>().ok();
-    let last = source.tensors().filter_map(|tensor| layer(tensor.name())).max();
-    last.map_or(0, |last| last.saturating_add(1))
 }
 
 /// The source's metadata, without what does not hold for the new file.

@@ -5,6 +5,7 @@ use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
 use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, load, nibbles};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Factors, Plain, Scales, half};
+use super::values;
 use crate::cache::KvHead;
 use crate::kernels::scalar::NotFinite;
 use crate::kernels::{Activations, ActivationsMut, Kernels};
@@ -58,6 +59,19 @@ impl Kernels for Avx2 {
         let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
         // SAFETY: who made the token vouched for the vector unit.
         unsafe { attention::scores::<Self, _>(self, queries, kv, visible, scores) }
+    }
+
+    #[inline(always)]
+    fn attention_values(
+        self,
+        weights: &[f32],
+        inverse_sums: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        out: (&mut [f32], usize),
+    ) {
+        // SAFETY: who made the token vouched for the vector unit.
+        unsafe { values::avx2(weights, inverse_sums, kv, visible, out) }
     }
 
     #[inline(always)]

@@ -11,6 +11,7 @@
 //! | `blocked` | cuts a product into blocks of outputs and tiles of rows |
 //! | `eight_lanes` | what `avx2` and `avx_vnni` share |
 //! | `attention` | attention scores of sixteen slots |
+//! | `values` | attention values of six rows |
 //! | `avx512_vnni` | sixteen lanes, sums in registers |
 //! | `amx` | tiles, with an activation order of its own |
 #![allow(unsafe_code)]
@@ -24,6 +25,7 @@ mod blocked;
 mod eight_lanes;
 mod prepared;
 mod scales;
+mod values;
 
 pub use amx::Amx;
 pub use avx_vnni::AvxVnni;

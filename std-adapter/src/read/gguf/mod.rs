@@ -9,14 +9,15 @@
 //! | [`value`] | metadata values |
 //! | [`config`] | from metadata to [`ModelConfig`](demask::image::ModelConfig) |
 //! | [`vocab`] | the vocabulary, as it stands in the file |
+//! | `tokenizer` | from the vocabulary to a tokenizer |
 
 pub mod config;
-mod data;
 mod error;
 pub mod header;
 mod model;
 mod places;
 mod shards;
+mod tokenizer;
 pub mod value;
 pub mod vocab;
 
@@ -24,8 +25,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+pub use crate::mmap::Access;
 pub use config::GgufOptions;
-pub use data::Access;
 pub use error::{GgufError, HeaderError};
 pub use model::GgufModel;
 pub use vocab::GgufVocab;
@@ -59,7 +60,18 @@ impl GgufFile {
     /// # Errors
     /// [`GgufError`]: a file is missing, damaged, or belongs to another model.
     pub fn open(path: &Path, access: Access) -> Result<Self, GgufError> {
-        let shards = shards::open_all(path, access)?;
+        Self::from_shards(shards::open_all(path, access)?)
+    }
+
+    /// A file that is in memory already.
+    ///
+    /// # Errors
+    /// [`GgufError`]: the bytes are damaged, or only a part of a split model.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
+        Self::from_shards(vec![shards::in_memory(bytes)?])
+    }
+
+    fn from_shards(shards: Vec<Shard>) -> Result<Self, GgufError> {
         let mut tensors = BTreeMap::new();
         for (s, shard) in shards.iter().enumerate() {
             for (t, tensor) in shard.header.tensors.iter().enumerate() {

@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::data::{Access, Data};
 use super::error::GgufError;
 use super::header::Header;
 use super::value::{Number, Value};
+use crate::mmap::Access;
+use crate::read::data::Data;
 
 const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";
@@ -27,9 +28,12 @@ pub(super) struct Shard {
 
 impl Shard {
     fn open(path: &Path, access: Access) -> Result<Self, GgufError> {
-        let data = Data::open(path, access)?;
+        Self::parse(Data::open(path, access)?)
+    }
+
+    fn parse(data: Data) -> Result<Self, GgufError> {
         let header = Header::parse(data.reader(), data.length())
-            .map_err(|source| GgufError::Header { path: path.to_owned(), source })?;
+            .map_err(|source| GgufError::Header { path: data.path().to_owned(), source })?;
         Ok(Self { data, header })
     }
 
@@ -65,6 +69,15 @@ impl Shard {
 
 pub(super) fn wrong_type(key: &str, value: &Value, expected: &'static str) -> GgufError {
     GgufError::Type { key: super::shortened(key), found: value.kind(), expected }
+}
+
+/// A whole model in memory.
+pub(super) fn in_memory(bytes: Vec<u8>) -> Result<Shard, GgufError> {
+    let shard = Shard::parse(Data::Memory(bytes))?;
+    match shard.count(COUNT)? {
+        Some(count @ 2..) => Err(shard.unfit(format!("it is one of {count} files of a model"))),
+        _ => Ok(shard),
+    }
 }
 
 /// Opens a file, and with it all other files of its model. Any of them may be given.

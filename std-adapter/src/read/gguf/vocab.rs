@@ -30,8 +30,8 @@ pub struct GgufVocab<'a> {
     pub mask: Option<u32>,
     /// End of a turn.
     pub eot: Option<u32>,
-    /// A text starts with the begin token.
-    pub add_bos: bool,
+    /// Whether a text starts with the begin token, if the file says so or not.
+    pub add_bos: Option<bool>,
     /// A text is encoded with a space in front of it, if the file says so or not.
     pub add_space_prefix: Option<bool>,
     /// Template that turns messages into text, in Jinja.
@@ -73,7 +73,7 @@ impl<'a> GgufVocab<'a> {
             pad: special(file, "padding", tokens.len())?,
             mask: special(file, "mask", tokens.len())?,
             eot: special(file, "eot", tokens.len())?,
-            add_bos: file.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
+            add_bos: file.flag("tokenizer.ggml.add_bos_token")?,
             add_space_prefix: file.flag("tokenizer.ggml.add_space_prefix")?,
             chat_template: file.text("tokenizer.chat_template")?,
         };

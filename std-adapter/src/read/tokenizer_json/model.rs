@@ -158,7 +158,7 @@ pub(crate) fn alphabet() -> HashMap<char, u8> {
 }
 
 /// The bytes of a token; one that is not written in the alphabet is taken as it stands.
-fn bytes(token: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
+pub(crate) fn bytes(token: &str, alphabet: &HashMap<char, u8>) -> Vec<u8> {
     let decoded: Option<Vec<u8>> = token.chars().map(|c| alphabet.get(&c).copied()).collect();
     decoded.unwrap_or_else(|| token.as_bytes().to_vec())
 }

@@ -101,6 +101,18 @@ impl Kernels for Amx {
     }
 
     #[inline(always)]
+    fn attention_values(
+        self,
+        weights: &[f32],
+        inverse_sums: &[f32],
+        kv: KvHead<'_>,
+        visible: usize,
+        out: (&mut [f32], usize),
+    ) {
+        self.vector_unit().attention_values(weights, inverse_sums, kv, visible, out);
+    }
+
+    #[inline(always)]
     fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {
         self.vector_unit().vectorize(code)
     }

@@ -5,28 +5,18 @@ use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::mmap::{FileMap, MapError, open_regular};
-
-/// How the weights of a file are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Access {
-    /// Mapped: nothing is copied, and unused parts are never read. A file that shrinks in the very
-    /// moment of an access ends the process, see [`crate::mmap`].
-    #[default]
-    Mapped,
-    /// Read into memory piece by piece: a file that shrinks is an error, whenever that happens.
-    Copied,
-}
+use crate::mmap::{Access, FileMap, MapError, open_regular};
 
 /// A file with access to any range of it.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(in crate::read) enum Data {
     Mapped(FileMap),
     Copied { path: PathBuf, file: File, length: u64 },
+    Memory(Vec<u8>),
 }
 
 impl Data {
-    pub(super) fn open(path: &Path, access: Access) -> Result<Self, MapError> {
+    pub(in crate::read) fn open(path: &Path, access: Access) -> Result<Self, MapError> {
         Ok(match access {
             Access::Mapped => Self::Mapped(FileMap::open(path)?),
             Access::Copied => {
@@ -36,31 +26,34 @@ impl Data {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::read) fn path(&self) -> &Path {
         match self {
             Self::Mapped(map) => map.path(),
             Self::Copied { path, .. } => path,
+            Self::Memory(_) => Path::new("(memory)"),
         }
     }
 
     /// Length of the file when it was opened.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::read) fn length(&self) -> u64 {
         match self {
             Self::Mapped(map) => map.bytes().len() as u64,
             Self::Copied { length, .. } => *length,
+            Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 
     /// The file from its first byte on.
-    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
+    pub(in crate::read) fn reader(&self) -> Box<dyn Read + '_> {
         match self {
             Self::Mapped(map) => Box::new(map.bytes()),
             Self::Copied { file, .. } => Box::new(BufReader::with_capacity(1 << 16, file)),
+            Self::Memory(bytes) => Box::new(bytes.as_slice()),
         }
     }
 
     /// Calls `take` with the bytes of a range that lies within the file.
-    pub(super) fn with<T>(
+    pub(in crate::read) fn with<T>(
         &self,
         range: Range<u64>,
         take: impl FnOnce(&[u8]) -> T,
@@ -68,9 +61,9 @@ impl Data {
         match self {
             Self::Mapped(map) => {
                 map.check_unchanged()?;
-                let range = range.start as usize..range.end as usize;
-                Ok(take(map.bytes().get(range).unwrap_or_default()))
+                Ok(take(part(map.bytes(), range)))
             }
+            Self::Memory(bytes) => Ok(take(part(bytes, range))),
             Self::Copied { path, file, length } => {
                 let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
                 read_exact_at(file, &mut bytes, range.start).map_err(|source| {
@@ -88,11 +81,15 @@ impl Data {
 
     /// Lets the operating system take back the memory of a range that will not be needed soon. It
     /// is read from the file again if it is needed after all.
-    pub(super) fn release(&self, range: Range<u64>) {
+    pub(in crate::read) fn release(&self, range: Range<u64>) {
         if let Self::Mapped(map) = self {
             map.release(range.start as usize..range.end as usize);
         }
     }
+}
+
+fn part(bytes: &[u8], range: Range<u64>) -> &[u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
 #[cfg(unix)]
@@ -125,7 +122,7 @@ mod tests {
             assert_eq!((data.length(), data.path()), (9000, path.as_path()));
             assert_eq!(data.with(8999..9000, <[u8]>::to_vec).unwrap(), [7]);
             data.release(0..9000);
-            assert_eq!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap(), true);
+            assert!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap());
             std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
             let error = data.with(50..200, <[u8]>::len).unwrap_err();
             assert!(matches!(error, MapError::Shrank { mapped: 9000, now: 100, .. }), "{error}");

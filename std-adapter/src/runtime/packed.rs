@@ -1,0 +1,167 @@
+//! The packed engine, on weights in the order that its kernels read.
+
+use super::{HOST_TILE, Memory, Network, RuntimeError, Settings};
+use crate::detect::WithKernels;
+use crate::load::LoadedModel;
+use crate::pool::Pool;
+use demask::decode::{Sampling, Score};
+use demask::image::Attention;
+use demask::packed::Layout;
+use demask::{Engine, ForwardError, Kernels, Limits, Model, ModelImage, Pass, Plan, Vocabulary};
+use demask_quant::{
+    ImageBuffer, ImageWeights, PackProgress, Quantization, Sections, WeightSource, pack_image,
+};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Weights that are packed ahead, or that will be when the kernels are known.
+pub struct PackedModel<'m> {
+    weights: Weights<'m>,
+    /// By [`Layout::code`].
+    packed: [OnceLock<ImageBuffer>; Layout::ALL.len() + 1],
+    /// Held while packing: others then wait for the result.
+    packing: Mutex<()>,
+    progress: Box<PackProgress<'m>>,
+}
+
+enum Weights<'m> {
+    Image(ModelImage<'m>),
+    /// Its layout is filled in.
+    Source(&'m LoadedModel, Quantization),
+}
+
+impl<'m> PackedModel<'m> {
+    /// An image; it runs where it lies, if it is packed for the kernels.
+    pub(super) fn image(image: ModelImage<'m>, progress: Box<PackProgress<'m>>) -> Self {
+        Self::new(Weights::Image(image), progress)
+    }
+
+    /// Weights that must be packed.
+    pub(super) fn source(
+        model: &'m LoadedModel,
+        quantization: Quantization,
+        progress: Box<PackProgress<'m>>,
+    ) -> Self {
+        Self::new(Weights::Source(model, quantization), progress)
+    }
+
+    fn new(weights: Weights<'m>, progress: Box<PackProgress<'m>>) -> Self {
+        Self { weights, packed: Default::default(), packing: Mutex::new(()), progress }
+    }
+
+    /// The image as kernels read it that take one layout, or any. What is not packed ahead for them
+    /// is packed in memory, the first time.
+    fn packed_for(
+        &self,
+        reads: Option<Layout>,
+        threads: usize,
+    ) -> Result<ModelImage<'_>, RuntimeError> {
+        if let Weights::Image(image) = &self.weights
+            && reads.is_none_or(|layout| image.layout() == layout)
+        {
+            return Ok(*image);
+        }
+        let layout = reads.unwrap_or_default();
+        let place = &self.packed[usize::from(layout.code())];
+        let waiting = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.get().is_none() {
+            let image = self.pack(layout, threads)?;
+            let _ = place.set(image); // free: whoever fills it holds the lock
+        }
+        drop(waiting);
+        let bytes = place.get().map(ImageBuffer::bytes).unwrap_or_default();
+        ModelImage::parse_unverified(bytes).map_err(RuntimeError::Image)
+    }
+
+    fn pack(&self, layout: Layout, threads: usize) -> Result<ImageBuffer, RuntimeError> {
+        let (config, quantization) = match &self.weights {
+            Weights::Image(image) => (*image.config(), Quantization::keep(layout)),
+            Weights::Source(model, quantization) => {
+                (*model.config(), Quantization { layout, ..*quantization })
+            }
+        };
+        let source: &dyn WeightSource = match &self.weights {
+            Weights::Image(image) => &ImageWeights(*image),
+            Weights::Source(model, _) => &model.weights(),
+        };
+        let sections = Sections { config, tokenizer: None, prompt: None, security_counter: 0 };
+        let image = pack_image(&sections, quantization, source, threads, &*self.progress);
+        image.map_err(RuntimeError::Pack)
+    }
+}
+
+/// Builds the engine for whichever kernels are chosen.
+pub(super) struct BuildEngine<'a> {
+    pub(super) model: &'a PackedModel<'a>,
+    pub(super) memory: &'a mut Memory,
+    pub(super) pool: Pool,
+    pub(super) settings: Settings,
+}
+
+impl<'a> WithKernels for BuildEngine<'a> {
+    type Output = Result<Box<dyn Network + 'a>, RuntimeError>;
+
+    fn run<K: Kernels + 'static>(self, kernels: K) -> Self::Output {
+        let reads = (!K::READS_ANY_LAYOUT).then_some(K::LAYOUT);
+        let image = self.model.packed_for(reads, self.settings.threads)?;
+        let limits = Limits {
+            canvas: self.settings.canvas,
+            tile: HOST_TILE.min(self.settings.canvas.max(1)),
+            layout: image.layout(),
+            workers: self.settings.threads.clamp(1, crate::pool::MAX_THREADS),
+        };
+        let plan = Plan::new(image.config(), &limits)?;
+        *self.memory = Memory::new(plan.bytes());
+        let (memory, _) = plan.carve(self.memory.bytes())?;
+        Ok(Box::new(Packed(Engine::new(&image, memory, kernels, self.pool)?)))
+    }
+}
+
+/// The packed engine.
+struct Packed<'a, K>(Engine<'a, K, Pool>);
+
+impl<K: Kernels> Model for Packed<'_, K> {
+    fn vocabulary(&self) -> Vocabulary {
+        self.0.vocabulary()
+    }
+
+    fn max_canvas(&self) -> usize {
+        self.0.max_canvas()
+    }
+
+    fn score(
+        &mut self,
+        pass: &Pass<'_>,
+        sampling: &Sampling,
+        scores: &mut [Score],
+    ) -> Result<(), ForwardError> {
+        self.0.score(pass, sampling, scores)
+    }
+
+    fn attention(&self) -> Attention {
+        self.0.attention()
+    }
+
+    fn shifted_logits(&self) -> bool {
+        self.0.shifted_logits()
+    }
+
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn slide(&mut self, keep: usize, drop: usize) -> bool {
+        self.0.slide(keep, drop)
+    }
+}
+
+impl<K: Kernels> Network for Packed<'_, K> {
+    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
+        let mut out = vec![0.0; canvas.len() * self.0.config().vocab_size as usize];
+        self.0.logits(canvas, &mut out)?;
+        Ok(out)
+    }
+
+    fn kernels(&self) -> &'static str {
+        K::NAME
+    }
+}
