@@ -115,12 +115,13 @@ impl Layout {
     /// ```
     #[must_use]
     pub const fn activation_words(self, rows: usize, groups: usize) -> Option<usize> {
-        // 32 bytes of values make 8 words; a scale, and a sum, start value or second copy of the
-        // scale, one each.
+        // 32 bytes of values make 8 words; a scale, and a start value or scaled sum, one each.
         let words = match self {
-            Self::Rows16 | Self::Rows4x8 => 10,
+            Self::Rows16 | Self::Rows4 => 10,
+            // Two of each, for pairs of rows.
+            Self::Rows4x8 => 12,
             // Signed weights and sums of signed products need no start value.
-            Self::Rows4 | Self::Helium => 9,
+            Self::Helium => 9,
             // Values are widened to 16 bits.
             Self::Dsp => 17,
             // The same, and the scale is in two parts.
