@@ -42,9 +42,11 @@ impl WithKernels for Multiply<'_, '_> {
 }
 
 fn matmul(criterion: &mut Criterion) {
-    for (format, name) in [(WeightFormat::Q4, "q4"), (WeightFormat::Q8, "q8")] {
+    let formats = [(WeightFormat::Q4, "q4"), (WeightFormat::Q8, "q8"), (WeightFormat::Q4K, "q4k")];
+    for (format, name) in formats {
         let mut group = criterion.benchmark_group(name);
-        for (rows, outputs, inputs) in SIZES {
+        let fits = |(_, _, inputs): &(usize, usize, usize)| inputs % format.column_unit() == 0;
+        for (rows, outputs, inputs) in SIZES.into_iter().filter(fits) {
             let mut product = Product::new(format, rows, outputs, inputs);
             let size = format!("{rows}x{outputs}x{inputs}");
             group.throughput(Throughput::Elements(product.macs()));

@@ -31,7 +31,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// Makes operands of these sizes.
+    /// Makes operands of these sizes; Q4K needs inputs in multiples of 256.
     #[must_use]
     pub fn new(format: WeightFormat, rows: usize, outputs: usize, inputs: usize) -> Self {
         let groups = inputs.div_ceil(GROUP);
@@ -43,8 +43,18 @@ impl Product {
             ((state >> 24) as u8).max(1) ^ 0x80
         };
         let mut packed: Vec<u8> = (0..cells * format.weight_bytes()).map(|_| byte()).collect();
-        // f16 0.0078
-        packed.extend([0x00, 0x20].repeat(cells * BLOCK_ROWS));
+        if format.is_affine() {
+            for _ in 0..cells / 8 {
+                // Two f16 per row, 0.00012 and 0.00098; then scales and minima of eight groups.
+                packed.extend(
+                    [[0x00, 0x08].repeat(BLOCK_ROWS), [0x00, 0x14].repeat(BLOCK_ROWS)].concat(),
+                );
+                packed.extend((0..8 * 2 * BLOCK_ROWS).map(|_| byte() & 63));
+            }
+        } else {
+            // f16 0.0078
+            packed.extend([0x00, 0x20].repeat(cells * BLOCK_ROWS));
+        }
         let x = (0..rows * inputs).map(|_| f32::from(byte() as i8) / 64.0).collect();
         Self {
             format,
@@ -125,6 +135,7 @@ pub fn format_named(name: &str) -> Option<WeightFormat> {
     match name {
         "q4" => Some(WeightFormat::Q4),
         "q8" => Some(WeightFormat::Q8),
+        "q4k" => Some(WeightFormat::Q4K),
         _ => None,
     }
 }

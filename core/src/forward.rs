@@ -12,11 +12,11 @@ use crate::exec::{Executor, Pieces, Split};
 use crate::image::{Attention, FAMILIES, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
-use crate::layers::rope::{MAX_POSITIONS, fill_tables};
+use crate::layers::rope::{self, MAX_POSITIONS};
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Pass, Vocabulary};
-use crate::packed::{Layout, PackedMatrix};
+use crate::packed::Layout;
 use crate::rows::Rows;
 use core::fmt;
 use sweep::{BlockPiece, Context, HeadPiece, KvPiece, LogitPiece};
@@ -133,7 +133,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for layer in 0..config.layers {
             LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
         }
-        fill_tables(config, (memory.cos, memory.sin), (0, 0));
+        rope::fill_tables(config, (memory.cos, memory.sin), (0, 0));
         Ok(Self { image: *image, outer, memory, kernels, executor, slid: 0 })
     }
 
@@ -223,7 +223,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         for position in rows.iter() {
             let row = self.memory.hidden.get_mut(position * dim..).and_then(|r| r.get_mut(..dim));
             let (Some(&id), Some(row)) = (canvas.get(position), row) else { continue };
-            if !dequantize::<K>(&self.outer.embedding, id as usize, row) {
+            if !self.outer.embedding.dequantize_row(id as usize, row) {
                 return Err(ForwardError::UnknownToken { position, id });
             }
         }
@@ -242,11 +242,6 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             None => Ok(()),
         }
     }
-}
-
-/// Row `row` of an embedding, with code for what the kernels read only.
-fn dequantize<K: Kernels>(embedding: &PackedMatrix<'_>, row: usize, out: &mut [f32]) -> bool {
-    K::reads(*embedding).is_some_and(|embedding| embedding.dequantize_row(row, out))
 }
 
 /// Hands all `rows` to the executor, cut into pieces of at most a tile.
@@ -333,6 +328,13 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         .map_err(|_| ForwardError::NotFinite { layer: None })
     }
 
+    fn begin(&mut self) {
+        if self.slid > 0 {
+            self.slid = 0;
+            rope::fill_tables(self.image.config(), (self.memory.cos, self.memory.sin), (0, 0));
+        }
+    }
+
     fn slide(&mut self, keep: usize, drop: usize) -> bool {
         let memory = &mut self.memory;
         let slid = self.slid.saturating_add(drop);
@@ -340,8 +342,7 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             return false;
         }
         memory.ring.slide(keep, drop);
-        let tables = (&mut *memory.cos, &mut *memory.sin);
-        fill_tables(self.image.config(), tables, (keep, keep.saturating_add(slid)));
+        rope::slide(self.image.config(), (memory.cos, memory.sin), (keep, drop), slid);
         self.slid = slid;
         true
     }

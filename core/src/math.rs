@@ -56,7 +56,7 @@ pub fn ln(x: f32) -> f32 {
 }
 
 /// Correctly rounded square root.
-#[inline]
+#[inline(never)] // once per row; without an instruction for it, 200 bytes of flash each time
 #[must_use]
 pub fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)

@@ -58,6 +58,9 @@ pub trait Model {
         false
     }
 
+    /// A new canvas begins: slots and positions are the same again.
+    fn begin(&mut self) {}
+
     /// One forward pass: fills one record per wanted position. `scores` has as many entries.
     ///
     /// A model without a cache may compute more rows than it is asked to.
@@ -105,6 +108,10 @@ impl<M: Model + ?Sized> Model for &mut M {
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
         (**self).score(pass, sampling, scores)
+    }
+
+    fn begin(&mut self) {
+        (**self).begin();
     }
 
     fn slide(&mut self, keep: usize, drop: usize) -> bool {

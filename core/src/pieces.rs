@@ -1,4 +1,6 @@
-//! Slices cut into pieces whose length is known at run time only.
+//! Slices cut and moved by lengths that are known at run time only, without a panic path.
+
+use core::cell::Cell;
 
 /// Consecutive pieces of `width` elements, without a shorter rest: `chunks_exact` for zipping.
 ///
@@ -12,4 +14,15 @@ pub(crate) fn pieces<T>(all: &[T], width: usize) -> impl Iterator<Item = &[T]> {
         rest = after;
         Some(piece)
     })
+}
+
+/// Drops `drop` elements from `keep` on and moves those behind them down; the last `drop` elements keep
+/// what they hold.
+pub(crate) fn move_down<T: Copy>(all: &mut [T], keep: usize, drop: usize) {
+    // Not `copy_within`: the optimizer cannot see that its panic is out of reach.
+    let cells = Cell::from_mut(all).as_slice_of_cells();
+    let (to, from) = (cells.get(keep..), cells.get(keep.saturating_add(drop)..));
+    for (to, from) in to.unwrap_or_default().iter().zip(from.unwrap_or_default()) {
+        to.set(from.get());
+    }
 }

@@ -144,6 +144,7 @@ where
         self.forwards = 0;
         self.rows_computed = 0;
         self.checksum = Checksum::default();
+        self.model.begin();
         self.method.cache.begin();
         Ok(())
     }

@@ -9,8 +9,8 @@ use demask::decode::{Even, FillAll, Score, Threshold};
 use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{
-    Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError, StepEvent,
-    Trace,
+    Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError,
+    SessionMemory, StepEvent, Trace,
 };
 
 /// The bits of all scores of a step, and its commits.
@@ -244,6 +244,31 @@ fn a_window_starts_as_a_canvas_with_room_for_all() {
     // Six tokens of prompt: the canvas is full after 18 steps, and the window moves first then.
     assert_eq!(large.steps[..18], small.steps[..18]);
     assert_ne!(large.steps[18..], small.steps[18..]);
+}
+
+#[test]
+fn a_window_leaves_nothing_behind_for_the_next_text() {
+    let mut random = Random(7);
+    let config = model(Attention::BlockCausal(4), true, &mut random);
+    let image = image(config, Format::Q8, 3);
+    let image = ModelImage::parse(&image).unwrap();
+    let prompt = prompt(5, &mut random);
+    let options = Options { pinned: 4, ..options(4, 23, &mut random) };
+    common::with_engine(&image, 20, |engine| {
+        let mut memory = Aligned::zeroed(SessionMemory::bytes(20).unwrap());
+        let memory = SessionMemory::carve(&mut memory, 20).unwrap();
+        let method = Method::with_policy(Threshold(0.5)).with_cache(BlockCache::default());
+        let mut session = Session::new(engine, memory, method);
+        let mut checksums = [0; 2];
+        for checksum in &mut checksums {
+            session.begin(&prompt, 91, options).unwrap();
+            session.run(&mut ()).unwrap();
+            assert_eq!(session.dropped(), 76);
+            *checksum = session.checksum().value();
+        }
+        assert_eq!(checksums[0], checksums[1]);
+    })
+    .unwrap();
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod common;
 mod naive;
 
-use common::{Aligned, Random, SMALLEST, image_with, random_config, sections, with_q4k};
+use common::{
+    Aligned, Random, SMALLEST, WIDE_EXPERTS, image_with, random_config, sections, with_q4k,
+};
 use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
@@ -305,6 +307,23 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         assert!(got == expected, "{case}: tile {tile}, {workers} workers, {config:?}");
         let got = with_engine(&image, Serial, (room, length), |e| logits(e, &canvas));
         assert!(got == expected, "{case}: one tile, {config:?}");
+    }
+}
+
+/// Experts are slices of a stack of rows, also where scales have scales.
+#[test]
+fn experts_in_q4k() {
+    let bytes = image_with(&sections(WIDE_EXPERTS), Quantization::uniform(Format::Q8), 5);
+    let bytes = with_q4k(&bytes, Layout::Rows16, 6, |role| {
+        !role.stays_f32() && role.shape(&WIDE_EXPERTS).1.is_multiple_of(256)
+    });
+    let image = ModelImage::parse(&bytes).unwrap();
+    let canvas = [2, 1, 7, 1, 9, 4];
+    let expected = bits(&naive::logits(&image, &canvas).concat());
+    for tile in [1, 4, 6] {
+        let mut logits = vec![0.0; canvas.len() * WIDE_EXPERTS.vocab_size as usize];
+        with_engine(&image, Reverse(2), (8, tile), |e| e.logits(&canvas, &mut logits).unwrap());
+        assert!(bits(&logits) == expected, "tile {tile}");
     }
 }
 

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Aligned, SMALLEST, image_with, reseal, sections_of_every_kind, small_image, with_engine,
+    Aligned, SMALLEST, image_with, reseal, sections_of_every_kind, small_image,
+    small_image_with_experts, with_engine,
 };
 use demask::Pass;
 use demask::decode::{Sampling, Score};
@@ -40,6 +41,15 @@ fn forward(image: &ModelImage<'_>) -> Result<[Score; 2], ForwardError> {
     Ok(scores)
 }
 
+/// A plain transformer in both formats, and a model with experts; every how many-th change to try.
+fn images() -> [(&'static str, Aligned, usize); 3] {
+    [
+        ("q4", small_image(Format::Q4), 1),
+        ("q8", small_image(Format::Q8), 1),
+        ("experts", small_image_with_experts(Format::Q4), 7),
+    ]
+}
+
 /// Bytes in front of the tokenizer: header, section table and CONFIG.
 fn manifest_and_config(image: &[u8]) -> usize {
     common::section_at(image, SectionKind::Tokenizer).0
@@ -59,13 +69,12 @@ fn changes(image: &[u8]) -> impl Iterator<Item = (usize, u8)> + use<> {
 
 #[test]
 fn no_changed_byte_passes_the_digests() {
-    for format in [Format::Q4, Format::Q8] {
-        let mut image = small_image(format);
+    for (name, mut image, step) in images() {
         ModelImage::parse(&image).unwrap();
-        for (at, change) in changes(&image) {
+        for (at, change) in changes(&image).step_by(step) {
             image[at] ^= change;
             let result = ModelImage::parse(&image);
-            assert!(result.is_err(), "{format:?}: byte {at} changed by {change:#x}");
+            assert!(result.is_err(), "{name}: byte {at} changed by {change:#x}");
             image[at] ^= change;
         }
     }
@@ -73,13 +82,12 @@ fn no_changed_byte_passes_the_digests() {
 
 #[test]
 fn without_digests_every_changed_byte_is_refused_or_gives_a_model_that_runs() {
-    for format in [Format::Q4, Format::Q8] {
-        let mut image = small_image(format);
+    for (name, mut image, step) in images() {
         let original = image.clone();
         let before = meaning(&ModelImage::parse(&original).unwrap());
-        let outside_sections = manifest_and_config(&image) - 64;
+        let outside_sections = common::section_at(&image, SectionKind::Config).0;
         let (mut refused, mut same, mut ran, mut not_finite) = (0, 0, 0, 0);
-        for (at, change) in changes(&image) {
+        for (at, change) in changes(&image).step_by(step) {
             image[at] ^= change;
             match ModelImage::parse_unverified(&image) {
                 Err(error) => {
@@ -101,10 +109,8 @@ fn without_digests_every_changed_byte_is_refused_or_gives_a_model_that_runs() {
             }
             image[at] ^= change;
         }
-        println!(
-            "{format:?}: {refused} refused, {same} the same, {ran} ran, {not_finite} not finite"
-        );
-        assert!(refused > 100_000 && same > 10_000 && ran > 10_000 && not_finite > 10);
+        println!("{name}: {refused} refused, {same} the same, {ran} ran, {not_finite} not finite");
+        assert!(refused > 50_000 && same > 5_000 && ran > 10_000 && not_finite > 10);
     }
 }
 

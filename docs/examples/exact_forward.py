@@ -21,7 +21,7 @@ import tempfile
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from read_image import Image  # noqa: E402
+from read_image import CELL_INTEGERS, Image  # noqa: E402
 
 F = np.float32
 ROUND = F(12582912.0)
@@ -102,8 +102,8 @@ def quantize(x, floor):
 
 
 def product(x, matrix):
-    """x [rows, columns] by a packed matrix (integers [outputs, columns], scales, outputs)."""
-    q, scales, outputs = matrix
+    """x [rows, columns] by a packed matrix (integers [outputs, columns], scales, minima or None, outputs)."""
+    q, scales, minima, outputs = matrix
     groups = scales.shape[1]
     padded = np.zeros((len(x), groups * 32), F)
     padded[:, : x.shape[1]] = x
@@ -112,7 +112,11 @@ def product(x, matrix):
     acc = np.zeros((len(x), len(w)), F)
     for g in range(groups):
         exact = (a[:, g].astype(np.int64) @ w[:, g].astype(np.int64).T).astype(F)
-        acc = acc + (scales[None, :, g] * a_scales[:, g, None]) * exact
+        term = (scales[None, :, g] * a_scales[:, g, None]) * exact
+        if minima is not None:
+            scaled_sum = a_scales[:, g] * a[:, g].sum(axis=-1).astype(F)
+            term = term - minima[None, :, g] * scaled_sum[:, None]
+        acc = acc + term
     return acc[:, :outputs]
 
 
@@ -155,7 +159,7 @@ class Engine:
         self.c = image.config
         self.tensors = {}
         for name, t in image.tensors.items():
-            packed = t["type"] in ("q4", "q8")
+            packed = t["type"] in CELL_INTEGERS
             self.tensors[name] = (*image.packed(name), t["rows"]) if packed else image.weights(name)[0]
         self.embedding = image.weights("embedding")
         self.head = self.tensors["embedding" if self.c["tied_head"] else "head"]

@@ -25,10 +25,12 @@ CONFIG_LIMITS = {
     "kv_heads": 1 << 10, "head_dim": 1 << 10, "ffn_dim": 1 << 18, "context": 1 << 16,
 }
 FORMATS = {(1, 0): "f32", (2, 0): "f16"}
-FORMATS |= {(code, layout): kind for code, kind in [(3, "q8"), (4, "q4")] for layout in range(1, 7)}
+PACKED = {3: "q8", 4: "q4", 5: "q4k"}
+FORMATS |= {(code, layout): kind for code, kind in PACKED.items() for layout in range(1, 7)}
 # Rows that a layout interleaves.
 INTERLEAVED = {1: 16, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2}
-CELL_INTEGERS = {"q8": 512, "q4": 256}
+CELL_INTEGERS = {"q8": 512, "q4": 256, "q4k": 256}
+CELL_SCALES = {"q8": 32, "q4": 32, "q4k": 40}
 NORMS = ("attention_norm", "ffn_norm", "output_norm")
 
 
@@ -81,6 +83,15 @@ def unpack(kind, layout, cells):
 
 def signed(nibbles):
     return (nibbles << 4).astype(np.uint8).view(np.int8) >> 4
+
+
+def affine(blocks):
+    """Scales and minima [rows, groups] of super-blocks [blocks of 16 rows, super-blocks, 320 bytes]."""
+    units = np.ascontiguousarray(blocks[..., :64]).view("<f2").astype(np.float32).reshape(*blocks.shape[:2], 2, 1, 16)
+    factors = blocks[..., 64:].astype(np.float32).reshape(*blocks.shape[:2], 8, 2, 16)
+    with np.errstate(invalid="ignore"):  # an infinity is found later
+        both = units.transpose(0, 1, 3, 2, 4) * factors
+    return both.transpose(3, 0, 4, 1, 2).reshape(2, len(blocks) * 16, -1)
 
 
 class Image:
@@ -267,9 +278,10 @@ class Image:
             require(kind == "f32" or not is_norm, f"tensor {name}: a norm is not f32")
             require(entry[5:7] == (rows, columns), f"tensor {name}: shape")
             offset, length = entry[7:]
+            require(kind != "q4k" or columns % 256 == 0, f"tensor {name}: columns of q4k")
             cells = -(-rows // 16) * -(-columns // 32)
             stored = {"f32": rows * columns * 4, "f16": rows * columns * 2}
-            size = stored.get(kind) or cells * (CELL_INTEGERS[kind] + 32)
+            size = stored.get(kind) or cells * (CELL_INTEGERS[kind] + CELL_SCALES[kind])
             require((offset, length) == (expected_offset, size), f"tensor {name}: offset or length")
             require(offset + length <= len(weights), f"tensor {name}: outside the section")
             expected_offset = align64(offset + length)
@@ -281,24 +293,27 @@ class Image:
         require(expected_offset == len(weights), "WEIGHTS: surplus bytes")
 
     def packed(self, name):
-        """Integers [rows, columns] and scales [rows, groups] of a packed tensor, padding included."""
+        """Integers [rows, columns], scales and minima [rows, groups] of a packed tensor, padding included.
+        The integers of q4k are unsigned; minima of the others are None."""
         t = self.tensors[name]
-        layout, together = t["layout"], INTERLEAVED[t["layout"]]
+        kind, layout, together = t["type"], t["layout"], INTERLEAVED[t["layout"]]
         sub_blocks, groups = -(-t["rows"] // 16) * (16 // together), -(-t["cols"] // 32)
         raw = np.frombuffer(t["bytes"], np.uint8)
-        cell = CELL_INTEGERS[t["type"]] * together // 16
-        if layout == 1:
+        cell = CELL_INTEGERS[kind] * together // 16
+        if layout == 1 or kind == "q4k":
             plane = sub_blocks * groups * cell
             integers, scales = raw[:plane], raw[plane:]
         else:
             cells = raw.reshape(-1, 2 * together + cell)
             integers, scales = cells[:, 2 * together :], cells[:, : 2 * together]
         integers = integers.reshape(sub_blocks, groups, cell)
-        q = unpack(t["type"], layout, integers).transpose(0, 2, 1, 3)
-        scales = np.ascontiguousarray(scales).view("<f2").reshape(sub_blocks, groups, together)
+        q = unpack("q4" if kind == "q4k" else kind, layout, integers).transpose(0, 2, 1, 3)
         rows = sub_blocks * together
-        scales = scales.transpose(0, 2, 1).reshape(rows, groups).astype(np.float32)
-        return q.reshape(rows, groups * 32), scales
+        q = q.reshape(rows, groups * 32)
+        if kind == "q4k":
+            return q + 8, *affine(scales.reshape(rows // 16, groups // 8, 320))
+        scales = np.ascontiguousarray(scales).view("<f2").reshape(sub_blocks, groups, together)
+        return q, scales.transpose(0, 2, 1).reshape(rows, groups).astype(np.float32), None
 
     def weights(self, name):
         """A tensor as f32 [rows, columns]."""
@@ -307,15 +322,19 @@ class Image:
         if t["type"] in ("f32", "f16"):
             kind = {"f32": "<f4", "f16": "<f2"}[t["type"]]
             return np.frombuffer(t["bytes"], kind).astype(np.float32).reshape(rows, cols)
-        q, scales = self.packed(name)
-        return (np.repeat(scales, 32, axis=1) * q.astype(np.float32))[:rows, :cols]
+        q, scales, minima = self.packed(name)
+        weights = np.repeat(scales, 32, axis=1) * q.astype(np.float32)
+        if minima is not None:
+            weights = weights - np.repeat(minima, 32, axis=1)
+        return weights[:rows, :cols]
 
     def _values(self):
         for name, t in self.tensors.items():
             if t["type"] in CELL_INTEGERS:
-                q, scales = self.packed(name)
-                require(t["type"] == "q4" or (q != -128).all(), f"tensor {name}: a weight of -128")
-                require(np.isfinite(scales).all(), f"tensor {name}: a scale is not finite")
+                q, *scales = self.packed(name)
+                require(t["type"] != "q8" or (q != -128).all(), f"tensor {name}: a weight of -128")
+                finite = all(np.isfinite(x).all() for x in scales if x is not None)
+                require(finite, f"tensor {name}: a scale is not finite")
             else:
                 require(np.isfinite(self.weights(name)).all(), f"tensor {name}: a weight is not finite")
 

@@ -6,6 +6,7 @@
 DEMASK says how to start the command they are compared with (default: cargo run --release --quiet --).
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -20,7 +21,8 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
-from read_image import Image, Refused, compare  # noqa: E402
+from exact_forward import Engine  # noqa: E402
+from read_image import Image, Refused, align64, compare  # noqa: E402
 
 DEMASK = os.environ.get("DEMASK", "cargo run --release --quiet --")
 IMAGE = os.path.join(ROOT, "models", "intents-q4.dmk")
@@ -39,6 +41,56 @@ def safetensors(path):
         name: np.frombuffer(body[slice(*t["data_offsets"])], kinds[t["dtype"]]).reshape(t["shape"])
         for name, t in header.items()
     }
+
+
+def write_image(config, tensors):
+    """An image from the numbers of CONFIG and a list of (role, layer, format, layout, rows, columns, bytes)."""
+    table, weights = b"", b""
+    for role, layer, code, layout, rows, columns, data in tensors:
+        table += struct.pack("<HHBBHIIQQ", role, layer, code, layout, 0, rows, columns, len(weights), len(data))
+        weights += data + bytes(align64(len(data)) - len(data))
+    sections = [(1, struct.pack("<11I2f3I", *config)), (4, table), (5, weights)]
+    offset, entries, body = 64 + 64 * len(sections), b"", b""
+    for kind, data in sections:
+        padded = data + bytes(align64(len(data)) - len(data))
+        entries += struct.pack("<IIQQQ", kind, 0, offset + len(body), len(data), 0) + hashlib.sha256(padded).digest()
+        body += padded
+    header = b"\x89DMK\r\n\x1a\n" + struct.pack("<HHIQII", 1, 0, 0, offset + len(body), 0, len(sections))
+    digest = hashlib.sha256(header + bytes(32) + entries).digest()
+    return header + digest + entries + body
+
+
+def random_image(seed):
+    """A model of one layer with matrices of every packed format, q4k among them."""
+    random = np.random.default_rng(seed)
+    vocab, dim, q, kv, ffn = 77, 256, 128, 64, 512
+    config = [1, vocab, dim, 1, 4, 2, 32, ffn, 64, 1, 0, 10000.0, 1e-5, 0, 0, 0]
+
+    def norm(role, layer=0):
+        return role, layer, 1, 0, 1, dim, random.uniform(0.7, 1.3, dim).astype("<f4").tobytes()
+
+    def matrix(role, code, rows, columns):
+        cells = -(-rows // 16) * (columns // 32)
+        size = (3 / columns) ** 0.5
+        scales = lambda largest, n: (random.uniform(-1, 1, n) * largest).astype("<f2").tobytes()
+        if code == 3:
+            data = random.integers(-127, 128, cells * 512, np.int8).tobytes() + scales(size / 127, cells * 16)
+        else:
+            data = random.integers(0, 256, cells * 256, np.uint8).tobytes()
+            if code == 4:
+                data += scales(size / 8, cells * 16)
+            else:
+                for _ in range(cells // 8):
+                    data += scales(size / 256, 16) + scales(size / 32, 16)
+                    data += random.integers(0, 64, 256, np.uint8).tobytes()
+        return role, 0, code, 1, rows, columns, data
+
+    q8, q4, q4k = 3, 4, 5
+    return write_image(config, [
+        matrix(1, q4k, vocab, dim), norm(2), matrix(3, q4k, q, dim), matrix(4, q4k, kv, dim),
+        matrix(5, q8, kv, dim), matrix(6, q4, dim, q), norm(7), matrix(8, q4k, ffn, dim),
+        matrix(9, q4, ffn, dim), matrix(10, q4k, dim, ffn), norm(11), matrix(12, q8, vocab, dim),
+    ])
 
 
 class Reader(unittest.TestCase):
@@ -68,6 +120,35 @@ class Reader(unittest.TestCase):
                     for name in packed.tensors:
                         same = np.array_equal(packed.weights(name), expected.weights(name))
                         self.assertTrue(same, f"{processor} {name}")
+
+    def test_minima_in_every_layout(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source, path = os.path.join(folder, "q4k.dmk"), os.path.join(folder, "packed.dmk")
+            with open(source, "wb") as file:
+                file.write(random_image(1))
+            expected = Image(random_image(1))
+            self.assertEqual(compare(expected.summary(), shlex.split(DEMASK), source), [])
+            for processor in ["aarch64", "aarch64-i8mm", "cortex-m4", "cortex-m55", "rv32"]:
+                command = [*shlex.split(DEMASK), "pack", source, path, "--for", processor]
+                subprocess.run(command, check=True, capture_output=True)
+                with open(path, "rb") as file:
+                    packed = Image(file.read())
+                for name in packed.tensors:
+                    same = np.array_equal(packed.weights(name), expected.weights(name))
+                    self.assertTrue(same, f"{processor} {name}")
+
+    def test_units_that_are_not_finite_are_refused(self):
+        good = Image(random_image(2))
+        at = good.data.index(good.tensors["0.key"]["bytes"]) + 4 * 8 * 256
+        for place in [at, at + 32, at + 62, at + 3 * 320 + 34]:
+            data = bytearray(good.data)
+            data[place : place + 2] = b"\0\x7c"
+            damaged = Image.__new__(Image)
+            damaged.data = bytes(data)
+            damaged._header(), damaged._config(damaged._section(1))
+            damaged._tensors(damaged._section(4), damaged._section(5))
+            with self.assertRaisesRegex(Refused, "0.key: a scale is not finite"):
+                damaged._values()
 
     def test_dequantized_weights_are_near_their_source(self):
         source = safetensors(SOURCE)
@@ -111,6 +192,21 @@ class Reader(unittest.TestCase):
 
 
 class Numerics(unittest.TestCase):
+    def test_numpy_gives_the_engines_bits_with_minima(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for seed in range(3):
+                path, out = os.path.join(folder, "q4k.dmk"), os.path.join(folder, "logits.npy")
+                data = random_image(seed)
+                with open(path, "wb") as file:
+                    file.write(data)
+                canvas = [5, 1, 1, 40, 2, 1, 76, 1, 9]
+                ids = ",".join(map(str, canvas))
+                command = [*shlex.split(DEMASK), "logits", path, "--ids", ids, "--out", out]
+                subprocess.run(command, check=True, cwd=ROOT)
+                ours, theirs = Engine(Image(data)).logits(canvas), np.load(out)
+                self.assertEqual(ours.shape, theirs.shape)
+                self.assertEqual(np.count_nonzero(ours.view(np.uint32) != theirs.view(np.uint32)), 0)
+
     def test_numpy_gives_the_engines_bits(self):
         script = os.path.join(HERE, "exact_forward.py")
         command = [sys.executable, script, IMAGE, "--compare", "--threshold", "0.9", "--demask", DEMASK]

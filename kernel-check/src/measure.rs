@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use demask::Kernels;
 use demask::kernels::ActivationsMut;
-use demask::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use demask::packed::{
+    BLOCK_ROWS, GROUP, GroupScale, Layout, PackedMatrix, WeightFormat, Width,
+};
 
 use crate::region::region;
 
@@ -134,13 +136,14 @@ impl Random {
             let scales = scales.next().unwrap_or_default();
             for place in (0..BLOCK_ROWS).flat_map(|row| (0..groups).map(move |g| (row, g))) {
                 let value = |bits: u32| ((bits >> 24) as u8 as i8).max(-127);
-                let run = core::array::from_fn(|_| match format {
-                    WeightFormat::Q8 => value(self.next()),
-                    WeightFormat::Q4 => value(self.next()) >> 4,
+                let run = core::array::from_fn(|_| match format.width() {
+                    Width::Byte => value(self.next()),
+                    Width::Nibble => value(self.next()) >> 4,
                 });
                 // Normal numbers of `f16` between 2^-10 and 2^-4.
                 let scale = half::f16::from_bits(0x1400 + (self.next() % 0x1800) as u16);
-                layout.write(format, (&mut *weights, &mut *scales), place, &run, scale);
+                let scale = GroupScale::Plain(scale);
+                layout.write(format, (&mut *weights, &mut *scales), place, &(run, scale));
             }
         }
         bytes

@@ -146,7 +146,9 @@ fn fit(tensor: &TensorPlan, first_row: usize, groups: &[Group]) -> Result<bool, 
             let row = first_row + index / per_row;
             return Err(WriteError::Weight { role: tensor.role, row, value });
         }
-        fit &= values.iter().fold(true, |fit, v| fit & (min..=max).contains(v));
+        // Above the smallest, and unsigned, which every processor can compare as vectors.
+        let above = |value: &i8| value.wrapping_sub(min) as u8;
+        fit &= values.iter().map(above).fold(0, u8::max) <= above(&max);
     }
     Ok(fit)
 }

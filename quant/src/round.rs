@@ -84,7 +84,8 @@ fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> Group {
 }
 
 fn squared_error(weights: &[f32], (values, scale): &Group) -> f64 {
-    let step = scale.factors().step;
+    let GroupScale::Plain(scale) = scale else { return f64::INFINITY };
+    let step = scale.to_f32();
     let pairs = weights.iter().zip(values);
     pairs.map(|(w, q)| f64::from(w - step * f32::from(*q)).powi(2)).sum()
 }
@@ -111,7 +112,7 @@ mod tests {
             let worst = weights
                 .iter()
                 .zip(values)
-                .map(|(w, q)| (w - scale.factors().step * f32::from(q)).abs())
+                .map(|(w, q)| (w - scale.factors(format).step * f32::from(q)).abs())
                 .fold(0.0, f32::max);
             assert!(worst < bound, "{format:?}: {worst}");
         }

@@ -3,20 +3,20 @@
 use super::*;
 
 /// The turns of Qwen and its kin.
-pub(super) const CHATML: &str = "\
-{% if messages[0]['role'] == 'system' %}
+const CHATML: &str = "\
+{%- if messages[0]['role'] == 'system' %}
     {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
-{% else %}
+{%- else %}
     {{- '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}
-{% endif %}
-{% for message in messages %}
-    {% if message.role == 'user' or (message.role == 'system' and not loop.first) or message.role == 'assistant' %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) or message.role == 'assistant' %}
         {{- '<|im_start|>' + message.role + '\\n' + message.content.strip() + '<|im_end|>' + '\\n' }}
-    {% endif %}
-{% endfor %}
-{% if add_generation_prompt %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
-{% endif %}
+{%- endif %}
 ";
 
 /// The turns of Llama 3 and of LLaDA.

@@ -3,7 +3,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`read`] | Hugging Face folders: weights, configuration, tokenizer |
+//! | [`read`] | GGUF files and Hugging Face folders: weights, configuration, tokenizer |
+//! | [`write`](mod@write) | GGUF files for other programs |
 //! | [`mmap`], [`atomic`], [`npy`] | files: mapped for reading, written whole or not at all |
 //! | [`load`] | a model as the user names it |
 //! | [`prompt`] | a user's text to the ids of a canvas, and back |

@@ -221,7 +221,7 @@ mod tests {
     fn released_bytes_are_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let content: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let content: Vec<u8> = (0..200_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         for file in [FileMap::open(&path).unwrap(), FileMap::read(&path).unwrap()] {
             for range in [0..200_000, 5..6, 100_000..usize::MAX, 300_000..400_000] {

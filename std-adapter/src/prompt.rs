@@ -89,7 +89,9 @@ fn ids(tokenizer: &Tokenizer<'_>, text: &str, which: Added) -> Result<Vec<u32>, 
     Ok(ids)
 }
 
-/// Appends the ids of a text between added tokens, in the normalization form of its vocabulary.
+/// Appends the ids of a text between added tokens, in the normalization form of its vocabulary. The
+/// tables are newer than those of Hugging Face `tokenizers` (Unicode 12), which leave younger marks in
+/// whatever order they come.
 fn append_words(
     tokenizer: &Tokenizer<'_>,
     text: &str,

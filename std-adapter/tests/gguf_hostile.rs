@@ -87,7 +87,7 @@ fn the_known_traps(file: &[u8]) {
         (b"GG".to_vec(), "it ends within its first bytes"),
         (at(0, b"GGML"), "does not start with \"GGUF\""),
         (at(4, &[0, 0, 0, 3]), "big-endian"),
-        (at(4, &[1]), "version 1 of the format; versions 2 and 3"),
+        (at(4, &[1]), "version 1 of the GGUF format; versions 2 and 3"),
         (at(8, &HUGE), "claims 9223372036854775807 tensors"),
         (at(16, &HUGE), "claims 9223372036854775807 metadata entries"),
         (at(24, &HUGE), "it ends within a metadata key"),

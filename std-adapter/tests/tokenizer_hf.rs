@@ -3,9 +3,11 @@
 mod tokenizer_texts;
 
 use demask::text::{Specials, Utf8Stream};
+use demask_std::prompt;
 use demask_std::read::tokenizer_json;
-use tokenizer_texts::{Lcg, trained};
+use tokenizer_texts::{Kind, Lcg, trained};
 use tokenizers::Tokenizer as Theirs;
+use unicode_normalization::is_nfc;
 
 /// A tokenizer of ours beside theirs.
 struct Pair {
@@ -25,25 +27,29 @@ impl Pair {
 
     /// Compares both ways of encoding, and decoding with and without specials.
     fn compare(&mut self, text: &str) {
-        let mut out = vec![0; 2 * text.len() + 2];
         for as_text in [false, true] {
             self.theirs.set_encode_special_tokens(as_text);
             let expected = self.theirs.encode(text, false).unwrap().get_ids().to_vec();
             let ours = self.ours();
-            let count = match as_text {
-                true => ours.encode(text, &mut out),
-                false => ours.encode_with_specials(text, &mut out),
+            let ids = match as_text {
+                true => prompt::plain_ids(&ours, text),
+                false => prompt::ids_with_specials(&ours, text),
             };
-            let ids = &out[..count.unwrap()];
+            let ids = ids.unwrap();
             assert_eq!(ids, expected, "{text:?}, specials as text: {as_text}");
             for specials in [Specials::Skip, Specials::Render] {
-                let expected = self.theirs.decode(ids, specials == Specials::Skip).unwrap();
-                assert_eq!(self.decode(ids, specials), expected, "{text:?} {specials:?}");
+                let expected = self.theirs.decode(&ids, specials == Specials::Skip).unwrap();
+                assert_eq!(self.decode(&ids, specials), expected, "{text:?} {specials:?}");
+            }
+            let back = self.decode(&ids, Specials::Render);
+            if !ours.wants_nfc() {
+                // With a prefix space, every part between special tokens has one.
+                let spaceless = |text: &str| text.replace(' ', "");
+                assert!(back == text || spaceless(&back) == spaceless(text), "{text:?}");
+            } else if is_nfc(text) {
+                assert_eq!(back, text);
             }
         }
-        let count = self.ours().encode(text, &mut out).unwrap();
-        let back = self.decode(&out[..count], Specials::Render);
-        assert_eq!(back.strip_prefix(' ').unwrap_or(&back), text.strip_prefix(' ').unwrap_or(text));
     }
 
     fn decode(&self, ids: &[u32], specials: Specials) -> String {
@@ -58,23 +64,64 @@ impl Pair {
     }
 }
 
+/// Compares on 10 000 lines of everything.
+fn compare_many(kind: Kind) {
+    let mut pair = Pair::new(&trained(kind));
+    let mut random = Lcg(11);
+    for _ in 0..10_000 {
+        pair.compare(&random.text(40));
+    }
+    for text in ["", " ", "<|user|>", "a<|user|><|user|>  b", "<|user|>\n<|use", "<|user|>|>"] {
+        pair.compare(text);
+    }
+}
+
 #[test]
-fn a_trained_tokenizer_gives_the_same_ids() {
-    for add_prefix_space in [false, true] {
-        let mut pair = Pair::new(&trained(add_prefix_space));
-        let mut random = Lcg(11);
-        for _ in 0..2500 {
-            pair.compare(&random.text(60));
-        }
-        for text in ["", " ", "<|user|>", "a<|user|><|user|>  b", "<|user|>\n<|use", "<|user|>|>"] {
-            pair.compare(text);
-        }
+fn gpt2_gives_the_same_ids() {
+    compare_many(Kind::Gpt2 { add_prefix_space: false });
+    compare_many(Kind::Gpt2 { add_prefix_space: true });
+}
+
+#[test]
+fn qwen2_gives_the_same_ids() {
+    compare_many(Kind::Qwen2);
+}
+
+#[test]
+fn llada_gives_the_same_ids() {
+    compare_many(Kind::Llada);
+}
+
+#[test]
+fn llama3_gives_the_same_ids() {
+    compare_many(Kind::Llama3);
+    let json = trained(Kind::Llama3);
+    let mut merging: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    merging["model"]["ignore_merges"] = false.into();
+    let (pair, merging) = (Pair::new(&json), Pair::new(merging.to_string().as_bytes()));
+    let text = "lightslights";
+    let ids = |pair: &Pair| prompt::plain_ids(&pair.ours(), text).unwrap().len();
+    assert!(ids(&pair) == 1 && ids(&merging) > 1, "the word is one that merging does not give");
+
+    let data = tokenizer_json::parse(&json).unwrap();
+    let prompt = prompt::from_tokenizer(&data, &pair.ours());
+    let ours = prompt::encode(&prompt, &pair.ours(), text).unwrap();
+    assert_eq!(ours, pair.theirs.encode(text, true).unwrap().get_ids());
+}
+
+#[test]
+fn normalization_stops_at_added_tokens() {
+    let mut pair = Pair::new(&trained(Kind::Qwen2));
+    // The mark would join the bracket in front of it, and the jamo each other.
+    for text in ["<tool_call>\u{338}", "<|user|>\u{338}e\u{301}", "\u{1100}<think>\u{1161}\u{212A}"]
+    {
+        pair.compare(text);
     }
 }
 
 #[test]
 fn random_ids_give_the_same_text() {
-    let pair = Pair::new(&trained(false));
+    let pair = Pair::new(&trained(Kind::Gpt2 { add_prefix_space: false }));
     let mut random = Lcg(12);
     let vocabulary = pair.ours().vocab_len() as usize;
     for _ in 0..2000 {
@@ -87,7 +134,12 @@ fn random_ids_give_the_same_text() {
 
 #[test]
 fn long_words_give_the_same_ids() {
-    let mut pair = Pair::new(&trained(false));
+    for kind in [Kind::Gpt2 { add_prefix_space: false }, Kind::Qwen2, Kind::Llama3] {
+        compare_long_words(&mut Pair::new(&trained(kind)));
+    }
+}
+
+fn compare_long_words(pair: &mut Pair) {
     let mut random = Lcg(13);
     let letters: String = (0..4096).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
     pair.compare(&letters);

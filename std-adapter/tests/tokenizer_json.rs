@@ -3,9 +3,9 @@
 mod tokenizer_texts;
 
 use demask_quant::tokenizer::{PreTokenizer as Pre, TokenizerData};
-use demask_std::read::tokenizer_json::{TokenizerJsonError as E, parse, read};
+use demask_std::read::tokenizer_json::{TokenizerJsonError as E, parse, read, read_folder};
 use serde_json::{Value, json};
-use tokenizer_texts::{Lcg, trained};
+use tokenizer_texts::{Kind, Lcg, QWEN2, trained};
 
 fn minimal() -> Value {
     json!({
@@ -27,8 +27,6 @@ fn minimal() -> Value {
         }
     })
 }
-
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A pre-tokenizer that cuts with a pattern of its own.
 fn split(pattern: &str, behavior: &str, add_prefix_space: bool) -> Value {
@@ -142,7 +140,7 @@ fn what_is_not_supported_is_named() {
         parse_value(&changed("/pre_tokenizer", split(r"\w+", "Isolated", false))).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"tokenizer.json has pre_tokenizer.pattern = "\\w+", which is not supported; "#.to_owned()
+        r#"the tokenizer has pre_tokenizer.pattern = "\\w+", which is not supported; "#.to_owned()
             + "supported: those of GPT-2, Qwen 2, Llama 3 and LLaDA"
     );
 }
@@ -268,7 +266,7 @@ fn damaged_files_are_errors() {
     assert!(matches!(parse(deep.as_bytes()), Err(E::Json(_))));
     assert!(matches!(read("/does/not/exist".as_ref()), Err(E::Io { .. })));
 
-    let whole = trained(false);
+    let whole = trained(Kind::Gpt2 { add_prefix_space: false });
     let mut random = Lcg(21);
     for _ in 0..300 {
         let mut damaged = whole.clone();
@@ -279,4 +277,35 @@ fn damaged_files_are_errors() {
         damaged[random.below(whole.len())] = random.below(256) as u8;
         let _ = parse(&damaged).map(|data| data.to_section());
     }
+}
+
+#[test]
+fn older_folders_give_the_same_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    assert!(read_folder(folder.path()).unwrap().is_none());
+    write("vocab.json", r#"{"a": 0, "Ġ": 1, "Ġa": 2, "ÿ": 3}"#);
+    write("merges.txt", "#version: 0.2\nĠ a\n\n");
+    let config = |class: &str| {
+        let config = json!({"tokenizer_class": class, "add_prefix_space": true,
+            "added_tokens_decoder": {"5": {"content": "<|mask|>", "special": true}}});
+        write("tokenizer_config.json", &config.to_string());
+    };
+    config("GPT2Tokenizer");
+    assert_eq!(read_folder(folder.path()).unwrap().unwrap(), parse_value(&minimal()).unwrap());
+    config("DreamTokenizer");
+    let data = read_folder(folder.path()).unwrap().unwrap();
+    assert_eq!((data.pre_tokenizer, data.nfc, data.add_prefix_space), (Pre::Qwen2, true, false));
+    config("BertTokenizer");
+    let error = read_folder(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer_class = \"BertTokenizer\""), "{error}");
+    write(
+        "tokenizer_config.json",
+        r#"{"tokenizer_class": "GPT2Tokenizer",
+        "added_tokens_decoder": {"x": {}}}"#,
+    );
+    assert!(matches!(read_folder(folder.path()), Err(E::Invalid { .. })));
+    // A tokenizer.json is taken first.
+    write("tokenizer.json", &minimal().to_string());
+    assert!(read_folder(folder.path()).unwrap().unwrap().add_prefix_space);
 }

@@ -7,19 +7,23 @@ use std::sync::LazyLock;
 use demask::text::{EncodeError, Specials, Tokenizer, Utf8Stream};
 use demask_std::read::tokenizer_json;
 use proptest::prelude::*;
-use tokenizer_texts::trained;
+use tokenizer_texts::{Kind, trained};
 
-static SECTION: LazyLock<Vec<u8>> =
-    LazyLock::new(|| tokenizer_json::parse(&trained(false)).unwrap().to_section().unwrap());
+/// Sections of each kind.
+static SECTIONS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let kinds = [Kind::Gpt2 { add_prefix_space: false }, Kind::Qwen2, Kind::Llama3, Kind::Llada];
+    let section = |kind| tokenizer_json::parse(&trained(kind)).unwrap().to_section().unwrap();
+    kinds.map(section).to_vec()
+});
 
-fn tokenizer() -> Tokenizer<'static> {
-    Tokenizer::parse(&SECTION).unwrap()
+fn tokenizers() -> impl Iterator<Item = Tokenizer<'static>> {
+    SECTIONS.iter().map(|section| Tokenizer::parse(section).unwrap())
 }
 
-fn decode(ids: &[u32]) -> String {
+fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32]) -> String {
     let (mut stream, mut text) = (Utf8Stream::new(), String::new());
     let render = |part: &str| text.push_str(part);
-    tokenizer().decode(ids, Specials::Render, &mut stream, render).unwrap();
+    tokenizer.decode(ids, Specials::Render, &mut stream, render).unwrap();
     stream.finish(|part| text.push_str(part));
     text
 }
@@ -64,26 +68,32 @@ proptest! {
     }
 
     #[test]
-    fn decoding_gives_the_text_back(text in "\\PC*|[ a-z'\\n\u{3000}]*|(.|<\\|user\\|>)*") {
+    fn decoding_gives_the_text_back(
+        text in "\\PC*|[ a-z'\\r\\n\u{3000}0-9]*|(.|<\\|user\\|>|<think>)*",
+    ) {
         let mut out = vec![0; text.len() + 1];
-        let count = tokenizer().encode(&text, &mut out).unwrap();
-        prop_assert_eq!(decode(&out[..count]), text.as_str());
-        let count = tokenizer().encode_with_specials(&text, &mut out).unwrap();
-        prop_assert_eq!(decode(&out[..count]), text.as_str());
+        for tokenizer in tokenizers() {
+            let count = tokenizer.encode(&text, &mut out).unwrap();
+            prop_assert_eq!(decode(&tokenizer, &out[..count]), text.as_str());
+            let count = tokenizer.encode_with_specials(&text, &mut out).unwrap();
+            prop_assert_eq!(decode(&tokenizer, &out[..count]), text.as_str());
+        }
     }
 
     #[test]
     fn a_short_output_gives_the_same_ids_or_full(text in "[ a-z'é]{0,40}", short in 0..40_usize) {
-        let mut roomy = vec![0; 2 * text.len()];
-        let expected = tokenizer().encode(&text, &mut roomy).unwrap();
-        let mut out = vec![0; text.len().saturating_sub(short)];
-        match tokenizer().encode(&text, &mut out) {
-            Ok(count) => prop_assert_eq!(&out[..count], &roomy[..expected]),
-            Err(EncodeError::Full { needed, capacity }) => {
-                prop_assert_eq!(capacity, out.len());
-                prop_assert!(needed > capacity && needed <= text.len());
+        for tokenizer in tokenizers() {
+            let mut roomy = vec![0; 2 * text.len()];
+            let expected = tokenizer.encode(&text, &mut roomy).unwrap();
+            let mut out = vec![0; text.len().saturating_sub(short)];
+            match tokenizer.encode(&text, &mut out) {
+                Ok(count) => prop_assert_eq!(&out[..count], &roomy[..expected]),
+                Err(EncodeError::Full { needed, capacity }) => {
+                    prop_assert_eq!(capacity, out.len());
+                    prop_assert!(needed > capacity && needed <= text.len());
+                }
+                Err(other) => prop_assert!(false, "{}", other),
             }
-            Err(other) => prop_assert!(false, "{}", other),
         }
     }
 }

@@ -14,8 +14,9 @@
 //! | `generate STEPS` | `WALL_NS CPU_NS PASSES ROWS` for a whole canvas; `STEPS` 0: by threshold |
 //! | `peak` | most bytes of memory that the process had |
 //!
-//! `FORMAT` is `q4` or `q8`; a time is `BEST_WALL_NS MEDIAN_CPU_NS RUNS LEAST_CPU_NS`, of at least
-//! `RUNS` runs and `MS` milliseconds. A request that fails is answered with `error` and why.
+//! `FORMAT` is `q4`, `q8` or, for products with inputs in multiples of 256, `q4k`; a time is
+//! `BEST_WALL_NS MEDIAN_CPU_NS RUNS LEAST_CPU_NS`, of at least `RUNS` runs and `MS` milliseconds. A
+//! request that fails is answered with `error` and why.
 #![forbid(unsafe_code)]
 
 use demask::decode::{Sampling, Score};

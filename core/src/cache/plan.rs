@@ -53,7 +53,12 @@ impl<'a> RowList<'a> {
     /// Adds a row, unless it is there already.
     pub fn add(&mut self, row: usize) {
         let Ok(row) = u16::try_from(row) else { return };
-        let Err(at) = self.rows().binary_search(&row) else { return };
+        // Mostly rows come in order: then there is no place to look for.
+        let at = match self.rows().last() {
+            Some(&last) if row <= last => self.rows().binary_search(&row),
+            _ => Err(self.len),
+        };
+        let Err(at) = at else { return };
         let mut moved = row;
         self.len = (self.len + 1).min(self.rows.len());
         for slot in self.rows.get_mut(at..self.len).unwrap_or_default() {

@@ -9,7 +9,7 @@
 //! slots in the order of positions, in which attention has to add them up.
 
 use crate::kernels::scalar::{NotFinite, quantize};
-use crate::pieces::pieces;
+use crate::pieces::{move_down, pieces};
 
 /// Keys, values and attention probabilities below these count as zero, so that no product on the
 /// way to an attention output can be subnormal (docs/numerics.md, rule 5).
@@ -105,16 +105,10 @@ impl KvRing<'_> {
     }
 }
 
-/// Moves down what stands `drop` behind `keep`, in every layer.
+/// Drops slots in every layer.
 fn slide<T: Copy>(all: &mut [T], per_layer: usize, (keep, drop): (usize, usize)) {
     for layer in all.chunks_exact_mut(per_layer.max(1)) {
-        let from = keep.saturating_add(drop);
-        // Not `copy_within`: the optimizer cannot see that its panic is out of reach.
-        let cells = core::cell::Cell::from_mut(layer).as_slice_of_cells();
-        let (to, from) = (cells.get(keep..), cells.get(from..));
-        for (to, from) in to.unwrap_or_default().iter().zip(from.unwrap_or_default()) {
-            to.set(from.get());
-        }
+        move_down(layer, keep, drop);
     }
 }
 

@@ -103,3 +103,26 @@ fn a_row_sees_its_block_and_what_is_before_it() {
     assert_eq!(Attention::CAUSAL.visible_end(5, 10), 6);
     assert_eq!(Attention::Bidirectional.visible_end(0, 10), 10);
 }
+
+#[test]
+fn parts_that_some_builds_leave_out_have_names() {
+    let part = |features: Features| features.part_of_families(16);
+    let plain = Features {
+        attention: Attention::BlockCausal(4),
+        shifted_logits: true,
+        qkv_bias: true,
+        rope_dim: 16,
+        ..Features::PLAIN
+    };
+    assert_eq!(part(plain), None);
+    for (features, name) in [
+        (Features { experts: Some(EXPERTS), ..plain }, "a mixture of experts"),
+        (Features { qk_norm: true, ..plain }, "norms of query and key heads"),
+        (Features { rope_dim: 8, ..plain }, "partly rotated heads"),
+        (Features { norm: Norm::Layer, ..plain }, "LayerNorm"),
+        (Features { feed_forward: FeedForward::Gelu, ..plain }, "a GELU feed-forward network"),
+        (Features { head_bias: true, ..plain }, "a bias of the head"),
+    ] {
+        assert_eq!(part(features), Some(name));
+    }
+}

@@ -27,7 +27,7 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
-use crate::packed::{Format, Layout};
+use crate::packed::{Layout, WeightFormat};
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -148,7 +148,7 @@ impl<'a> ModelImage<'a> {
                 let problem = "packed in another order than the tensors before it";
                 return Err(ImageError::Tensor { role, problem });
             }
-            holds_q4k |= tensor.format == Format::Q4K;
+            holds_q4k |= tensor.format.packed().is_some_and(WeightFormat::is_affine);
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {

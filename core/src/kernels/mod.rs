@@ -44,17 +44,8 @@ pub trait Kernels: Copy + Send + Sync {
     const READS_ANY_LAYOUT: bool = false;
 
     /// Whether [`WeightFormat::Q4K`](crate::packed::WeightFormat::Q4K) can be read. Kernels of
-    /// microcontrollers leave it out, to be small.
+    /// microcontrollers cannot.
     const READS_Q4K: bool = true;
-
-    /// `matrix`, if these kernels can read it. What is done with it is compiled for the layout and
-    /// the formats that they read alone.
-    #[inline(always)]
-    #[must_use]
-    fn reads(matrix: PackedMatrix<'_>) -> Option<PackedMatrix<'_>> {
-        let matrix = if Self::READS_Q4K { matrix } else { matrix.plain()? };
-        if Self::READS_ANY_LAYOUT { Some(matrix) } else { matrix.in_layout(Self::LAYOUT) }
-    }
 
     /// Quantizes `x` (`[cols]`) as row `row` of `into`, group by group: `scale = amax / 127`,
     /// `q = round_ties_even(x * (127 / amax))`, zero and scale zero if `amax` is below

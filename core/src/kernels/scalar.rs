@@ -47,7 +47,7 @@ impl Kernels for Scalar {
             return;
         }
         let cells: &[Group] = activations.words().as_chunks().0;
-        let affine = weights.format().is_affine();
+        let format = weights.format();
         for first in (0..activations.rows()).step_by(TILE) {
             let rows = TILE.min(activations.rows() - first);
             let cells = cells.get(first * groups..).unwrap_or_default();
@@ -56,7 +56,7 @@ impl Kernels for Scalar {
                 let mut sums = [[0.0f32; BLOCK_ROWS]; TILE];
                 for group in 0..groups {
                     let rows = cells.get(group..).unwrap_or_default().iter().step_by(groups);
-                    match affine {
+                    match format.is_affine() {
                         false => add_group::<false>(&block, group, rows.take(TILE), &mut sums),
                         true => add_group::<true>(&block, group, rows.take(TILE), &mut sums),
                     }
@@ -83,7 +83,7 @@ fn add_group<'a, const AFFINE: bool>(
     let mut weights = [([0; GROUP], Factors::default()); BLOCK_ROWS];
     for (row, (values, factors)) in weights.iter_mut().enumerate() {
         let Some((read, scale)) = block.read(row, group) else { return };
-        (*values, *factors) = (read, scale.factors());
+        (*values, *factors) = (read, scale.factors(block.format()));
         if AFFINE {
             values.iter_mut().for_each(|value| *value += factors.zero);
         }

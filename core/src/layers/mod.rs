@@ -6,6 +6,7 @@ pub(crate) mod feed_forward;
 pub(crate) mod head;
 pub(crate) mod linear;
 pub(crate) mod norm;
+mod power;
 pub(crate) mod rope;
 pub(crate) mod router;
 pub(crate) mod weights;

@@ -1,6 +1,8 @@
 //! Rotary position embedding (Su et al. 2021).
 
+use super::power::power;
 use crate::image::{ModelConfig, RopePairs};
+use crate::pieces::move_down;
 
 /// Positions whose angles [`sin_cos`] can reduce.
 pub(crate) const MAX_POSITIONS: usize = 1 << 20;
@@ -20,7 +22,7 @@ pub(crate) fn fill_tables(
     let theta = f64::from(config.rope_theta);
     for pair in 0..half {
         let exponent = -2.0 * pair as f64 / f64::from(rotated);
-        let frequency = libm::pow(theta, exponent);
+        let frequency = power(theta, exponent);
         let rows = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half));
         for (position, (cos, sin)) in (position..).zip(rows.skip(first)) {
             let (s, c) = sin_cos(position as f64 * frequency);
@@ -29,6 +31,22 @@ pub(crate) fn fill_tables(
             }
         }
     }
+}
+
+/// Moves the tables on when `drop` slots from slot `keep` on are dropped: the others keep their
+/// positions, and the freed slots at the end get those that follow. `slid` counts all that have been
+/// dropped.
+pub(crate) fn slide(
+    config: &ModelConfig,
+    (cos, sin): (&mut [f32], &mut [f32]),
+    (keep, drop): (usize, usize),
+    slid: usize,
+) {
+    let half = (config.rope_dim() as usize / 2).max(1);
+    let freed = (cos.len() / half).saturating_sub(drop);
+    move_down(cos, keep * half, drop * half);
+    move_down(sin, keep * half, drop * half);
+    fill_tables(config, (cos, sin), (freed, freed.saturating_add(slid)));
 }
 
 /// Sine and cosine of `0 <= x < 2^20`, in `f64` to about one unit in the last place.

@@ -66,15 +66,18 @@ pub(crate) struct OuterWeights<'a> {
 struct Tensors<'t, 'a>(&'t ModelImage<'a>);
 
 impl<'a> Tensors<'_, 'a> {
+    #[inline(never)] // small flash matters more here than a call
     fn floats(&self, role: TensorRole) -> Option<&'a [f32]> {
         self.0.tensor(role)?.as_f32()
     }
 
+    #[inline(never)] // as above
     fn matrix(&self, role: TensorRole) -> Option<PackedMatrix<'a>> {
         self.0.tensor(role)?.packed()
     }
 
     /// Floats that the model may do without.
+    #[inline(never)] // as above
     fn optional(&self, role: TensorRole) -> Option<Option<&'a [f32]>> {
         match role.exists(self.0.config()) {
             true => self.floats(role).map(Some),

@@ -64,17 +64,18 @@ impl GroupScale {
         matches!(self, Self::Affine { .. })
     }
 
-    /// The factors; exact.
+    /// The factors in a format of its kind, exact; zeros in another one.
     #[inline(always)]
     #[must_use]
-    pub fn factors(self) -> Factors {
-        match self {
-            Self::Plain(scale) => Factors { step: scale.to_f32(), zero: 0, minimum: 0.0 },
-            Self::Affine { d, d_min, scale, min } => Factors {
+    pub fn factors(self, format: WeightFormat) -> Factors {
+        match (self, format.is_affine()) {
+            (Self::Plain(scale), false) => Factors { step: scale.to_f32(), zero: 0, minimum: 0.0 },
+            (Self::Affine { d, d_min, scale, min }, true) => Factors {
                 step: d.to_f32() * f32::from(scale),
                 zero: 8,
                 minimum: d_min.to_f32() * f32::from(min),
             },
+            _ => Factors::default(),
         }
     }
 
@@ -89,7 +90,7 @@ impl GroupScale {
     }
 
     /// Reads the scale of row `row` and group `group` from those of a block.
-    #[inline(always)] // a build for one format then carries the code of that one only
+    #[inline(always)]
     pub(super) fn read(
         format: WeightFormat,
         scales: &[u8],

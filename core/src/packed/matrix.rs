@@ -1,7 +1,7 @@
 //! The borrowed view that kernels take.
 
 use super::group::{HALVES_BYTES, SUPER_BYTES, UNIT_BYTES};
-use super::{BLOCK_ROWS, GROUP, Group, Layout, WeightFormat, Width};
+use super::{BLOCK_ROWS, GROUP, Group, GroupScale, Layout, WeightFormat, Width};
 use crate::pieces::pieces;
 
 /// A packed weight matrix `[rows, cols]` in borrowed memory.
@@ -82,13 +82,6 @@ impl<'a> PackedMatrix<'a> {
         (self.layout == layout).then_some(Self { layout, ..self })
     }
 
-    /// The same matrix unless its scales are affine. What follows is compiled without them.
-    #[inline(always)]
-    #[must_use]
-    pub fn plain(self) -> Option<Self> {
-        (!self.format.is_affine()).then_some(self)
-    }
-
     /// The rows from `first` (a multiple of 16) on, at most `count`.
     #[must_use]
     pub fn slice_rows(&self, first: usize, count: usize) -> Option<Self> {
@@ -116,16 +109,14 @@ impl<'a> PackedMatrix<'a> {
     }
 
     /// Dequantizes row `row` into `out[..cols]`; false if there is no such row.
-    #[inline(always)] // compiled for one layout after `in_layout`
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) -> bool {
         let first = row / BLOCK_ROWS * BLOCK_ROWS;
-        let Some(block) = self.slice_rows(first, BLOCK_ROWS) else { return false };
-        let planes = (block.weights, block.scales);
+        let block = self.slice_rows(first, BLOCK_ROWS).and_then(|rows| rows.blocks().next());
+        let Some(block) = block else { return false };
         for (group, out) in out.chunks_mut(GROUP).take(self.groups()).enumerate() {
-            let place = (row % BLOCK_ROWS, group);
-            let run = self.layout.read(self.format, planes, self.groups(), place);
+            let run = block.read_shared(row % BLOCK_ROWS, group);
             let Some((weights, scale)) = run else { return false };
-            let scale = scale.factors();
+            let scale = scale.factors(self.format);
             for (x, w) in out.iter_mut().zip(weights) {
                 *x = scale.step * f32::from(w + scale.zero) - scale.minimum;
             }
@@ -208,19 +199,42 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// How the weights are stored.
+    #[must_use]
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
     /// The 32 weights of row `row` (below 16) in group `group`, and their scale; `None` outside the
     /// block.
     #[inline]
     #[must_use]
     pub fn read(&self, row: usize, group: usize) -> Option<Group> {
-        self.layout.read(self.format, (self.weights, self.scales), self.groups, (row, group))
+        Some((self.values(row, group)?, self.scale(row, group)?))
+    }
+
+    #[inline(always)]
+    fn values(&self, row: usize, group: usize) -> Option<[i8; GROUP]> {
+        self.layout.values(self.format, self.weights, self.groups, (row, group))
+    }
+
+    #[inline(always)]
+    fn scale(&self, row: usize, group: usize) -> Option<GroupScale> {
+        let planes = (self.weights, self.scales);
+        self.layout.scale(self.format, planes, self.groups, (row, group))
+    }
+
+    /// [`read`](Self::read) where its code for all layouts and formats is wanted in flash once only.
+    #[inline(never)]
+    fn read_shared(&self, row: usize, group: usize) -> Option<Group> {
+        self.read(row, group)
     }
 
     fn values_are_valid(&self) -> bool {
         // Plain loops: as iterators they take three times the flash.
         for row in 0..BLOCK_ROWS {
             for group in 0..self.groups {
-                let Some((values, scale)) = self.read(row, group) else { return false };
+                let Some((values, scale)) = self.read_shared(row, group) else { return false };
                 if !scale.is_finite() || values.contains(&i8::MIN) {
                     return false;
                 }

@@ -19,6 +19,10 @@ pub use matrix::{Block, PackedMatrix};
 pub const GROUP: usize = 32;
 /// Rows (outputs) of a block: what every layout interleaves divides it.
 pub const BLOCK_ROWS: usize = 16;
+/// Whether this build has [`WeightFormat::Q4K`]: the cargo feature `q4k`. Without it no matrix has
+/// affine scales, and what they need is left out.
+const HAS_Q4K: bool = cfg!(feature = "q4k");
+
 /// Storage format of a tensor in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -30,7 +34,8 @@ pub enum Format {
     Q8,
     /// 4-bit weights, 4.5 bits each with their scale.
     Q4,
-    /// 4-bit weights with a minimum, 4.625 bits each with their scales: ggml's Q4_K, exactly.
+    /// 4-bit weights with a minimum, 4.625 bits each with their scales: ggml's Q4_K, exactly. Needs
+    /// the cargo feature `q4k`.
     Q4K,
 }
 
@@ -50,10 +55,11 @@ impl Format {
         }
     }
 
-    /// Inverse of [`Format::code`].
+    /// Inverse of [`Format::code`], for the formats that this build has.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.code() == code)
+        let known = if HAS_Q4K { 5 } else { 4 };
+        Self::ALL.into_iter().take(known).find(|f| f.code() == code)
     }
 
     /// The format of the integers, or `None` for an unquantized tensor.
@@ -128,7 +134,7 @@ impl WeightFormat {
     #[inline(always)]
     #[must_use]
     pub const fn is_affine(self) -> bool {
-        matches!(self, Self::Q4K)
+        HAS_Q4K && matches!(self, Self::Q4K)
     }
 
     /// The number of columns of a matrix is a multiple of this.

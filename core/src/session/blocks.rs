@@ -5,6 +5,7 @@ use crate::cache::{CachePlan, CacheView, RowList};
 use crate::decode::{CommitPolicy, EosPolicy, Schedule};
 use crate::image::Attention;
 use crate::model::Model;
+use crate::pieces::move_down;
 use crate::trace::Trace;
 
 impl<M, P, S, X, C> Session<'_, M, P, S, X, C>
@@ -71,15 +72,10 @@ where
             return Err(SessionError::EndOfWindow);
         }
         self.method.cache.slid(keep, drop);
-        let (len, mask) = (self.len, self.vocabulary.mask_id);
-        let cells =
-            core::cell::Cell::from_mut(self.memory.canvas.get_mut(..len).unwrap_or_default());
-        let cells = cells.as_slice_of_cells();
-        let moved = cells.get(leaving.end..).unwrap_or_default().iter().map(|token| token.get());
-        let filled = moved.chain(core::iter::repeat(mask));
-        for (to, token) in cells.get(keep..).unwrap_or_default().iter().zip(filled) {
-            to.set(token);
-        }
+        let canvas = self.memory.canvas.get_mut(..self.len).unwrap_or_default();
+        move_down(canvas, keep, drop);
+        let freed = canvas.len().saturating_sub(drop);
+        canvas.get_mut(freed..).unwrap_or_default().fill(self.vocabulary.mask_id);
         self.dropped = self.dropped.saturating_add(drop as u64);
         self.block = self.block.start.saturating_sub(drop)..self.block.end - drop;
         // What is left of the prompt and of the answer.

@@ -234,6 +234,29 @@ pub const SMALLEST_WITH_EXPERTS: ModelConfig = ModelConfig {
     ..SMALLEST
 };
 
+/// Two layers of wide experts, wide enough for super-blocks of 256 columns.
+pub const WIDE_EXPERTS: ModelConfig = ModelConfig {
+    model_dim: 256,
+    ffn_dim: 512,
+    features: Features {
+        experts: Some(Experts {
+            count: 5,
+            per_token: 2,
+            ffn_dim: 256,
+            shared_ffn_dim: 256,
+            dense_layers: 1,
+            groups: 1,
+            groups_per_token: 1,
+            sigmoid: false,
+            choice_bias: false,
+            normalize: false,
+            scale: 1.0,
+        }),
+        ..Features::PLAIN
+    },
+    ..SMALLEST_WITH_EXPERTS
+};
+
 /// The sections beside the weights, with no tokenizer and no prompt.
 pub fn sections(config: ModelConfig) -> Sections {
     Sections { config, tokenizer: None, prompt: None, security_counter: 7 }

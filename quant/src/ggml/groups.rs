@@ -1,6 +1,6 @@
 //! Blocks as the engine's groups of 32 integers, where those hold the same numbers.
 
-use super::decode::{MXFP4_CODES, five_bits, mxfp4_scale, nibbles, scale_and_min, super_nibble};
+use super::decode::{MXFP4_CODES, five_bits, mxfp4_scale, nibbles, scale_and_min};
 use super::{BlockError, GgmlType};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use half::f16;
@@ -29,13 +29,19 @@ impl GgmlType {
         let pairs = blocks.chunks_exact(self.block_bytes());
         for (block, out) in pairs.zip(out.chunks_exact_mut(groups.max(1))) {
             match (self, out) {
-                (Self::Q4_0, [group]) => {
-                    *group = (nibbles(&block[2..]).map(|q| q as i8 - 8), plain(block)?);
+                (Self::Q4_0, [(values, scale)]) => {
+                    *scale = plain(block)?;
+                    let (low, high) = values.split_at_mut(GROUP / 2);
+                    unpack(&block[2..], 0, low);
+                    unpack(&block[2..], 4, high);
                 }
                 (Self::Q5_0, [group]) => {
                     *group = (five_bits(&block[2..]).map(|q| q as i8 - 16), plain(block)?);
                 }
-                (Self::Q8_0, [group]) => *group = (eight_bits(block)?, plain(block)?),
+                (Self::Q8_0, [(values, scale)]) => {
+                    *scale = plain(block)?;
+                    eight_bits(&block[2..], values)?;
+                }
                 (Self::MXFP4, [group]) => *group = mxfp4(block)?,
                 (Self::Q4_K, groups) => affine(block, groups)?,
                 _ => return Err(BlockError::NotExact(self)),
@@ -55,10 +61,23 @@ fn plain(block: &[u8]) -> Result<GroupScale, BlockError> {
     Ok(GroupScale::Plain(finite(block, 0)?))
 }
 
-fn eight_bits(block: &[u8]) -> Result<[i8; GROUP], BlockError> {
-    let values: [i8; GROUP] = std::array::from_fn(|i| block[2 + i] as i8);
+/// Nibbles from bit `shift` of each byte on, less 8. A loop that becomes vector code: models are
+/// packed while they load.
+fn unpack(bytes: &[u8], shift: u32, out: &mut [i8]) {
+    for (q, byte) in out.iter_mut().zip(bytes) {
+        *q = (byte >> shift & 15) as i8 - 8;
+    }
+}
+
+fn eight_bits(bytes: &[u8], out: &mut [i8; GROUP]) -> Result<(), BlockError> {
+    // Above -127, and unsigned, which every processor can compare.
+    let mut most = 0;
+    for (q, byte) in out.iter_mut().zip(bytes) {
+        *q = *byte as i8;
+        most = most.max(byte.wrapping_add(127));
+    }
     // The kernels multiply with magnitudes up to 127. ggml's quantizer never writes -128.
-    if values.contains(&i8::MIN) { Err(BlockError::NotExact(GgmlType::Q8_0)) } else { Ok(values) }
+    if most == u8::MAX { Err(BlockError::NotExact(GgmlType::Q8_0)) } else { Ok(()) }
 }
 
 fn mxfp4(block: &[u8]) -> Result<Group, BlockError> {
@@ -74,10 +93,11 @@ fn mxfp4(block: &[u8]) -> Result<Group, BlockError> {
 
 fn affine(block: &[u8], groups: &mut [Group]) -> Result<(), BlockError> {
     let (d, d_min) = (finite(block, 0)?, finite(block, 2)?);
-    for (j, group) in groups.iter_mut().enumerate() {
-        let values = std::array::from_fn(|i| super_nibble(&block[16..], j * GROUP + i) as i8 - 8);
+    for (j, (values, of_group)) in groups.iter_mut().enumerate() {
+        // Each run of 64 values has its first half in the low nibbles.
+        unpack(&block[16 + j / 2 * GROUP..], j as u32 % 2 * 4, values);
         let (scale, min) = scale_and_min(&block[4..16], j);
-        *group = (values, GroupScale::Affine { d, d_min, scale, min });
+        *of_group = GroupScale::Affine { d, d_min, scale, min };
     }
     Ok(())
 }

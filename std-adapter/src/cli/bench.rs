@@ -6,6 +6,7 @@ use super::table;
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::runtime::{Memory, Network, Runtime};
+use crate::usage;
 use clap::Args;
 use demask::Pass;
 use demask::decode::{Sampling, Score};
@@ -118,8 +119,10 @@ fn print(
             .map(|t| json!({ "rows": t.rows, "seconds": t.seconds, "gmacs": t.gigamacs }))
             .collect();
         let decode = json!({ "tokens": length, "forwards": forwards, "seconds": seconds });
-        let value =
-            json!({ "kernels": kernels, "threads": threads, "forward": rows, "decode": decode });
+        let value = json!({
+            "kernels": kernels, "threads": threads, "forward": rows, "decode": decode,
+            "peak_rss": usage::peak_memory(),
+        });
         writeln!(out, "{value}")?;
         return Ok(());
     }

@@ -40,7 +40,9 @@ impl LoadedModel {
     #[must_use]
     pub fn weights(&self) -> Weights<'_> {
         let from = match &self.source {
-            Source::File(_) | Source::Bundled => From::Image(self.image().map(ImageWeights)),
+            Source::File(_) | Source::Bundled => {
+                From::Image(self.image().map(|image| Box::new(ImageWeights(image))))
+            }
             Source::Folder(folder) => From::Folder(folder),
             Source::Gguf(model) => From::Gguf(model),
         };
@@ -84,7 +86,7 @@ pub struct Weights<'m> {
 #[derive(Debug)]
 enum From<'m> {
     /// `None` if the file is no image any more.
-    Image(Option<ImageWeights<'m>>),
+    Image(Option<Box<ImageWeights<'m>>>),
     Folder(&'m HfFolder),
     Gguf(&'m GgufModel),
 }

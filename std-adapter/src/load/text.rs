@@ -31,11 +31,8 @@ impl TextSide {
 
     pub(super) fn of_folder(folder: &HfFolder, path: &Path) -> Result<Self, LoadError> {
         let config = folder.config();
-        let read = |path: &Path| {
-            tokenizer_json::read(path)
-                .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })
-        };
-        let tokenizer = folder.tokenizer().map(read).transpose()?;
+        let tokenizer = tokenizer_json::read_folder(path)
+            .map_err(|source| LoadError::TokenizerJson { path: path.to_owned(), source })?;
         let template = ChatTemplate::from_folder(path).transpose();
         Self::new(&config.model, tokenizer, template, &config.generation.eos_ids)
     }

@@ -59,7 +59,7 @@ impl Fields {
         let Some(value) = self.value(field) else { return Ok(()) };
         let equal = match (value.as_f64(), supported.parse::<f64>()) {
             (Some(number), Ok(supported)) => number == supported, // 1 and 1.0 are the same option
-            _ => value.to_string() == supported,
+            _ => value.to_string().as_str() == supported,
         };
         if equal { Ok(()) } else { Err(self.unsupported(field, supported)) }
     }
@@ -139,7 +139,12 @@ impl Fields {
         }
         let theta = |fields: &Self| fields.number("rope_theta", 1.0, 1e12);
         let newer = parameters.as_ref().map_or(Ok(None), theta)?;
-        Ok(newer.or(theta(self)?).unwrap_or(10_000.0))
+        match (newer.or(theta(self)?), parameters) {
+            (Some(theta), _) => Ok(theta),
+            (None, None) => Ok(10_000.0),
+            // Parameters of another shape, such as one object per kind of layer.
+            (None, Some(_)) => Err(ConfigError::Missing("rope_theta")),
+        }
     }
 
     /// Part of a head that is rotated, if the file says so.

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 
 use demask::image::{Architecture, TensorRole};
 
-use crate::mmap::Access;
-
 use super::adaln::Modulation;
-use super::families::{Place, Source, Stored, expert_name};
+use super::families::{Place, Source, Stored};
 use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
 use super::safetensors::{StoredType, Weights, WeightsError, check_finite};
+use crate::mmap::Access;
 
 /// Why a folder was refused.
 #[derive(Debug, thiserror::Error)]
@@ -85,19 +84,20 @@ pub struct HfFolder {
 }
 
 impl HfFolder {
-    /// Opens a folder and checks it whole, except for the numbers themselves.
+    /// Opens a folder and checks it whole, except for the numbers themselves. The weights are
+    /// mapped.
     ///
     /// # Errors
-    /// [`FolderError`]: a file is missing or malformed, an option is not supported, or
-    /// configuration and weights do not belong together.
+    /// As [`Self::open_as`].
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
         Self::open_as(folder, Access::Mapped)
     }
 
-    /// [`open`](Self::open), with a choice of how the weights are reached.
+    /// The same with a choice of how the weights are reached.
     ///
     /// # Errors
-    /// As there.
+    /// [`FolderError`]: a file is missing or malformed, an option is not supported, or
+    /// configuration and weights do not belong together.
     pub fn open_as(folder: &Path, access: Access) -> Result<Self, FolderError> {
         if !folder.is_dir() {
             return Err(FolderError::NotAFolder(folder.to_owned()));
@@ -144,16 +144,14 @@ impl HfFolder {
             return Err(WeightsError::Request { tensor, rows, have, cols, buffer });
         }
         let first = rows.start;
-        match &source.place {
-            Place::Rows { tensor, first, .. } => {
-                self.weights.read_rows(tensor, first + rows.start..first + rows.end, out)?;
-            }
-            Place::Experts { prefix, part, count } => {
-                let each = (have / count, cols);
-                let name = |expert| expert_name(prefix, expert, part);
-                self.read_experts(name, each, rows, out)?;
-            }
-            Place::Zeros => out.fill(0.0),
+        if matches!(source.place, Place::Zeros) {
+            out.fill(0.0);
+        }
+        let mut rest = &mut *out;
+        for (tensor, rows) in source.pieces(have, rows) {
+            let (piece, more) = rest.split_at_mut((rows.end - rows.start) * cols);
+            self.weights.read_rows(&tensor, rows, piece)?;
+            rest = more;
         }
         if let (Some(fold), Some(modulation)) = (source.fold, &self.modulation) {
             modulation.apply(fold, first, cols, out);
@@ -172,25 +170,6 @@ impl HfFolder {
             Place::Zeros => Ok(StoredType::F32),
             _ => self.weights.stored_type(&source.name()),
         }
-    }
-
-    /// Rows across the tensors of several experts, each of them `[rows, cols]`.
-    fn read_experts(
-        &self,
-        name: impl Fn(usize) -> String,
-        (each, cols): (usize, usize),
-        rows: Range<usize>,
-        mut out: &mut [f32],
-    ) -> Result<(), WeightsError> {
-        let (mut row, each) = (rows.start, each.max(1));
-        while row < rows.end {
-            let (expert, start) = (row / each, row % each);
-            let end = each.min(start + rows.end - row);
-            let (part, rest) = out.split_at_mut((end - start) * cols);
-            self.weights.read_rows(&name(expert), start..end, part)?;
-            (out, row) = (rest, row + end - start);
-        }
-        Ok(())
     }
 
     fn source(&self, role: TensorRole) -> Result<Source, WeightsError> {

@@ -5,6 +5,7 @@
 
 mod adaln;
 mod config_fields;
+mod data;
 mod families;
 pub mod folder;
 pub mod generation;

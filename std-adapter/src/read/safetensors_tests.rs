@@ -2,6 +2,8 @@ use super::*;
 
 use std::fs;
 
+use crate::mmap::MapError;
+
 /// A safetensors file: header text, then data.
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
@@ -143,11 +145,18 @@ fn lengths_that_overflow_are_an_error() {
 
 #[test]
 fn a_file_that_shrinks_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(SINGLE);
-    fs::write(&path, f32_tensor("w", &[1.0, 2.0])).unwrap();
-    let weights = Weights::open(folder.path(), Access::Mapped).unwrap();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16).unwrap();
-    let error = weights.read_rows("w", 0..1, &mut [0.0; 2]).unwrap_err();
-    assert!(matches!(error, WeightsError::Map(MapError::Shrank { .. })), "{error}");
+    for access in [Access::Mapped, Access::Copied] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SINGLE);
+        fs::write(&path, f32_tensor("w", &[1.0, 2.0, 3.0, 4.0])).unwrap();
+        let weights = Weights::open(folder.path(), access).unwrap();
+        let mut row = [0.0; 2];
+        weights.read_rows("w", 1..2, &mut row).unwrap();
+        assert_eq!(row, [3.0, 4.0]);
+        weights.read_rows("w", 0..1, &mut row).unwrap();
+        assert_eq!(row, [1.0, 2.0]);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16).unwrap();
+        let error = weights.read_rows("w", 0..1, &mut row).unwrap_err();
+        assert!(matches!(error, WeightsError::Map(MapError::Shrank { .. })), "{error}");
+    }
 }

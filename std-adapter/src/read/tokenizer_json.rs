@@ -10,6 +10,7 @@
 //! | `pipeline` | normalizer, pre-tokenizer, post-processor, decoder                       |
 //! | `model`    | vocabulary and merges                                                    |
 //! | `added`    | added tokens                                                             |
+//! | `older`    | folders with `vocab.json` and `merges.txt` instead                       |
 //!
 //! Format: <https://github.com/huggingface/tokenizers>, `tokenizers/src/tokenizer/serialization.rs`.
 
@@ -24,7 +25,10 @@ use super::read_capped;
 
 mod added;
 mod model;
+mod older;
 mod pipeline;
+
+pub use older::read_folder;
 
 pub(crate) use model::{alphabet, bytes};
 
@@ -48,10 +52,10 @@ pub enum TokenizerJsonError {
         source: std::io::Error,
     },
     /// Not JSON, or not the JSON of a tokenizer.
-    #[error("not a usable tokenizer.json: {0}; download it again")]
+    #[error("the tokenizer is not usable: {0}; download it again")]
     Json(#[from] serde_json::Error),
     /// The tokenizer does something that cannot be carried out here.
-    #[error("tokenizer.json has {field} = {found}, which is not supported; supported: {supported}")]
+    #[error("the tokenizer has {field} = {found}, which is not supported; supported: {supported}")]
     Unsupported {
         /// The field.
         field: String,
@@ -61,7 +65,7 @@ pub enum TokenizerJsonError {
         supported: &'static str,
     },
     /// The file contradicts itself.
-    #[error("tokenizer.json is damaged at {field}: {reason}; download it again")]
+    #[error("the tokenizer is damaged at {field}: {reason}; download it again")]
     Invalid {
         /// The field.
         field: String,

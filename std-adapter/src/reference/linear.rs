@@ -1,9 +1,9 @@
 //! f32 matrix products, shaped so that plain Rust turns into vector code on any target.
 //!
 //! Each output is a dot product in `LANES` partial sums, added up by a fixed tree: the same number
-//! whatever tile it falls into and however many threads there are. A thread takes a panel of weight
-//! rows through all rows of the input, so that weights are fetched once, and are shared among
-//! threads even where the input has a single row.
+//! whatever tile it falls into, however many threads there are, and with or without AVX2. A thread
+//! takes a panel of weight rows through all rows of the input, so that weights are fetched once, and
+//! are shared among threads even where the input has a single row.
 
 use std::ops::Range;
 
@@ -13,9 +13,8 @@ use super::matrix::Matrix;
 
 /// Partial sums of one dot product.
 const LANES: usize = 8;
-/// Rows and weight rows of a register tile. Its sums fill half of the 16 vector registers of plain
-/// x86-64; larger tiles spill and measured two to four times slower.
-const TILE_ROWS: usize = 2;
+/// Weight rows of a register tile; it has 2 rows of the input as well, or 4 where a vector register
+/// holds all lanes. Larger tiles spill and measured two to ten times slower.
 const TILE_OUTS: usize = 2;
 /// Weight rows of a panel: few enough to stay in the second-level cache.
 const PANEL_OUTS: usize = 16;
@@ -52,6 +51,29 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// All rows of the input times a few weight rows, into `out` `[outs, rows]`.
 fn panel(x: &[f32], cols: usize, weights: &[f32], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, the only thing that the function needs.
+        #[allow(unsafe_code)]
+        return unsafe { panel_avx2(x, cols, weights, out) };
+    }
+    panel_of_tiles::<2>(x, cols, weights, out);
+}
+
+/// The same code, compiled for wider registers: 1.7 times faster, and equal in every bit.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn panel_avx2(x: &[f32], cols: usize, weights: &[f32], out: &mut [f32]) {
+    panel_of_tiles::<4>(x, cols, weights, out);
+}
+
+#[inline(always)]
+fn panel_of_tiles<const TILE_ROWS: usize>(
+    x: &[f32],
+    cols: usize,
+    weights: &[f32],
+    out: &mut [f32],
+) {
     let total = x.len() / cols;
     for (t, x) in x.chunks(TILE_ROWS * cols).enumerate() {
         let at = t * TILE_ROWS;
@@ -91,6 +113,7 @@ fn turn_around(turned: &[f32], rows: usize) -> Vec<f32> {
 }
 
 /// The `N` rows of a matrix, if it has that many.
+#[inline(always)]
 fn rows<const N: usize>(matrix: &[f32], cols: usize) -> Option<[&[f32]; N]> {
     let mut rows = [&matrix[..0]; N];
     let mut chunks = matrix.chunks_exact(cols);
@@ -102,6 +125,8 @@ fn rows<const N: usize>(matrix: &[f32], cols: usize) -> Option<[&[f32]; N]> {
 
 /// The dot products of each `a` with each `b`.
 #[inline(always)]
+// With iterators and closures the compiler keeps the sums in memory, at half the speed.
+#[allow(clippy::needless_range_loop)]
 fn tile<const R: usize, const O: usize>(a: [&[f32]; R], b: [&[f32]; O]) -> [[f32; O]; R] {
     let mut sums = [[[0.0; LANES]; O]; R];
     let (a, a_rest) = split(a);
@@ -114,17 +139,22 @@ fn tile<const R: usize, const O: usize>(a: [&[f32]; R], b: [&[f32]; O]) -> [[f32
         let b = b.map(|v| v[k]);
         for (sums, a) in sums.iter_mut().zip(&a) {
             for (sums, b) in sums.iter_mut().zip(&b) {
-                *sums = std::array::from_fn(|l| sums[l] + a[l] * b[l]);
+                for l in 0..LANES {
+                    sums[l] += a[l] * b[l];
+                }
             }
         }
     }
-    std::array::from_fn(|r| {
-        std::array::from_fn(|o| {
-            let rest = sums[r][o].iter_mut().zip(a_rest[r]).zip(b_rest[o]);
-            rest.for_each(|((sum, a), b)| *sum += a * b);
-            tree(sums[r][o])
-        })
-    })
+    let mut out = [[0.0; O]; R];
+    for r in 0..R {
+        for o in 0..O {
+            for ((sum, a), b) in sums[r][o].iter_mut().zip(a_rest[r]).zip(b_rest[o]) {
+                *sum += a * b;
+            }
+            out[r][o] = tree(sums[r][o]);
+        }
+    }
+    out
 }
 
 /// Whole groups of lanes, and what is left over.

@@ -24,7 +24,7 @@ pub struct PackedModel<'m> {
 }
 
 enum Weights<'m> {
-    Image(ModelImage<'m>),
+    Image(Box<ModelImage<'m>>),
     /// Its layout is filled in.
     Source(&'m LoadedModel, Quantization),
 }
@@ -32,7 +32,7 @@ enum Weights<'m> {
 impl<'m> PackedModel<'m> {
     /// An image; it runs where it lies, if it is packed for the kernels.
     pub(super) fn image(image: ModelImage<'m>, progress: Box<PackProgress<'m>>) -> Self {
-        Self::new(Weights::Image(image), progress)
+        Self::new(Weights::Image(Box::new(image)), progress)
     }
 
     /// Weights that must be packed.
@@ -58,7 +58,7 @@ impl<'m> PackedModel<'m> {
         if let Weights::Image(image) = &self.weights
             && reads.is_none_or(|layout| image.layout() == layout)
         {
-            return Ok(*image);
+            return Ok(**image);
         }
         let layout = reads.unwrap_or_default();
         let place = &self.packed[usize::from(layout.code())];
@@ -80,7 +80,7 @@ impl<'m> PackedModel<'m> {
             }
         };
         let source: &dyn WeightSource = match &self.weights {
-            Weights::Image(image) => &ImageWeights(*image),
+            Weights::Image(image) => &ImageWeights(**image),
             Weights::Source(model, _) => &model.weights(),
         };
         let sections = Sections { config, tokenizer: None, prompt: None, security_counter: 0 };
@@ -143,6 +143,10 @@ impl<K: Kernels> Model for Packed<'_, K> {
 
     fn shifted_logits(&self) -> bool {
         self.0.shifted_logits()
+    }
+
+    fn begin(&mut self) {
+        self.0.begin();
     }
 
     fn slide(&mut self, keep: usize, drop: usize) -> bool {

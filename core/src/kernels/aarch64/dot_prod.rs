@@ -36,7 +36,6 @@ impl DotProd {
 impl Kernels for DotProd {
     const NAME: &'static str = "dotprod";
     const LAYOUT: Layout = Cells::LAYOUT;
-    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

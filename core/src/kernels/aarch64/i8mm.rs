@@ -1,5 +1,6 @@
 //! Advanced SIMD with matrix products of bytes: two outputs by two rows at a time.
 
+use super::factors::{Q4, Q4K, Q8, factors, purge_factors};
 use super::quantize::quantize_row;
 use super::rows;
 use super::tiles::{Family, InnerLoop, TILE, Work, matmul};
@@ -35,7 +36,6 @@ impl I8mm {
 impl Kernels for I8mm {
     const NAME: &'static str = "i8mm";
     const LAYOUT: Layout = Cells::LAYOUT;
-    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,
@@ -85,32 +85,34 @@ unsafe impl Family for Cells {
     #[inline(always)]
     fn inner_loop(format: WeightFormat, rows: usize) -> Option<InnerLoop> {
         let loops = match format {
-            WeightFormat::Q4 => const { &inner_loops::<0>() },
-            WeightFormat::Q8 => const { &inner_loops::<1>() },
+            WeightFormat::Q4 => const { &inner_loops::<Q4>() },
+            WeightFormat::Q8 => const { &inner_loops::<Q8>() },
+            WeightFormat::Q4K => const { &inner_loops::<Q4K>() },
         };
         loops.get(rows / 2).copied()
     }
 }
 
 /// The inner loops for 1 row and for 1 to 6 pairs of rows.
-const fn inner_loops<const Q8: u8>() -> [InnerLoop; TILE / 2 + 1] {
+const fn inner_loops<const FORMAT: u8>() -> [InnerLoop; TILE / 2 + 1] {
     [
-        one::<Q8>,
-        pairs::<Q8, 1>,
-        pairs::<Q8, 2>,
-        pairs::<Q8, 3>,
-        pairs::<Q8, 4>,
-        pairs::<Q8, 5>,
-        pairs::<Q8, 6>,
+        one::<FORMAT>,
+        pairs::<FORMAT, 1>,
+        pairs::<FORMAT, 2>,
+        pairs::<FORMAT, 3>,
+        pairs::<FORMAT, 4>,
+        pairs::<FORMAT, 5>,
+        pairs::<FORMAT, 6>,
     ]
 }
 
 // Registers: v0-v7 the weights of a cell, v8-v11 activations, v12-v13 the integer sums in hand,
 // v14-v15 the scales of the weights, v16-v27 the sums of the outputs, v28-v30 the scales of the
-// activations, v31 a mask.
+// activations (of weights with minima v28 alone, and v29-v30 the minima), v31 a mask.
 //
 // 4-bit weights are 16 times too large, which costs one instruction per vector instead of three for
-// two; the conversion to float divides by 16, exactly.
+// two; the conversion to float divides by 16, exactly. Weights with minima are unsigned and stay as
+// they are.
 macro_rules! macros {
     () => {
         r#"
@@ -119,9 +121,11 @@ macro_rules! macros {
 
         // Behind the scales. 4-bit outputs 0 and 1 are in v0, v1, v4, v5, outputs 2 and 3 in v2, v3,
         // v6, v7; 8-bit ones in v0-v3 and v4-v7.
-        .macro LOAD_WEIGHTS from
+        .macro LOAD_WEIGHTS from temporary
         ld1 {{v0.16b-v3.16b}}, [\from], #64
-        .if {q8}
+        .if {affine}
+        UNSIGNED \temporary, 31
+        .elseif {q8}
         ld1 {{v4.16b-v7.16b}}, [\from], #64
         .else
         and v4.16b, v0.16b, v31.16b
@@ -161,7 +165,7 @@ macro_rules! macros {
         .endm
 
         .macro CONVERT sum
-        .if {q8}
+        .if {q8} || {affine}
         scvtf v\sum\().4s, v\sum\().4s
         .else
         scvtf v\sum\().4s, v\sum\().4s, #4
@@ -186,11 +190,12 @@ macro_rules! purge {
 ///
 /// # Safety
 /// As for [`InnerLoop`].
-unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
+unsafe fn pairs<const FORMAT: u8, const PAIRS: usize>(work: &Work) {
     // SAFETY: reads the cells of `blocks` blocks, the tile's scales and values once for each, and
     // writes 4 outputs per block and row.
     unsafe {
         asm!(
+            factors!(),
             macros!(),
             r#"
             // A pair of rows, if it is there: v\a are outputs 0 and 1 of the first and the second
@@ -198,6 +203,9 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             .macro PAIR a b scales
             .if \a < 16 + 2 * {pairs}
             ld1 {{v8.16b-v11.16b}}, [{x}], #64
+            .if {affine}
+            ld1 {{v\scales\().4s}}, [{s}], #16
+            .endif
             MULTIPLY smmla
             fmul v8.4s, v14.4s, v\scales\().4s
             fmul v9.4s, v15.4s, v\scales\().4s
@@ -205,6 +213,13 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             CONVERT 13
             fmul v12.4s, v8.4s, v12.4s
             fmul v13.4s, v9.4s, v13.4s
+            .if {affine}
+            ldr q10, [{s}, #(16*{pairs}-16)]
+            fmul v11.4s, v30.4s, v10.4s
+            fmul v10.4s, v29.4s, v10.4s
+            fsub v12.4s, v12.4s, v10.4s
+            fsub v13.4s, v13.4s, v11.4s
+            .endif
             fadd v\a\().4s, v\a\().4s, v12.4s
             fadd v\b\().4s, v\b\().4s, v13.4s
             .endif
@@ -230,7 +245,7 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             .endif
             .endm
 
-            movi v31.16b, #0xf0
+            MASK 31
             2:
             mov {s}, {scales}
             mov {x}, {values}
@@ -241,11 +256,26 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             .endif
             .endr
             3:
-            // Outputs 0 and 1 to v14, 2 and 3 to v15, each pair twice.
+            // Outputs 0 and 1 to v14, 2 and 3 to v15, each pair twice; minima to v29 and v30.
+            .if {affine}
+            FACTORS 14, 29, 8, 9, 0
+            dup v15.2d, v14.d[1]
+            dup v14.2d, v14.d[0]
+            dup v30.2d, v29.d[1]
+            dup v29.2d, v29.d[0]
+            LOAD_WEIGHTS {w}, 8
+            PAIR 16, 17, 28
+            PAIR 18, 19, 28
+            PAIR 20, 21, 28
+            PAIR 22, 23, 28
+            PAIR 24, 25, 28
+            PAIR 26, 27, 28
+            add {s}, {s}, #(16*{pairs})
+            .else
             ld2r {{v14.2s, v15.2s}}, [{w}], #8
             fcvtl v14.4s, v14.4h
             fcvtl v15.4s, v15.4h
-            LOAD_WEIGHTS {w}
+            LOAD_WEIGHTS {w}, 8
             SCALES {pairs}
             PAIR 16, 17, 28
             PAIR 18, 19, 29
@@ -254,8 +284,9 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             PAIR 22, 23, 28
             PAIR 24, 25, 29
             PAIR 26, 27, 30
-            subs {g}, {g}, #1
-            b.ne 3b
+            .endif
+            NEXT_GROUP
+            cbnz {g}, 3b
             mov {s}, {out}
             STORE 16, 17
             STORE 18, 19
@@ -271,7 +302,11 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
             .purgem STORE
             "#,
             purge!(),
-            q8 = const Q8,
+            purge_factors!(),
+            q8 = const (FORMAT == Q8) as u8,
+            affine = const (FORMAT == Q4K) as u8,
+            units = inout(reg) work.units => _,
+            bytes = inout(reg) work.bytes => _,
             pairs = const PAIRS,
             w = inout(reg) work.weights => _,
             scales = in(reg) work.scales,
@@ -301,27 +336,36 @@ unsafe fn pairs<const Q8: u8, const PAIRS: usize>(work: &Work) {
 ///
 /// # Safety
 /// As for [`InnerLoop`].
-unsafe fn one<const Q8: u8>(work: &Work) {
+unsafe fn one<const FORMAT: u8>(work: &Work) {
     // SAFETY: reads the cells of `blocks` blocks, the row's scales and values once for each, and
     // writes 16 outputs per block.
     unsafe {
         asm!(
+            factors!(),
             macros!(),
             r#"
             // Four outputs, their cell from w.
-            .macro OUTPUTS w out
+            .macro OUTPUTS w out quad
+            .if {affine}
+            FACTORS 14, 29, 20, 21, \quad
+            .else
             ld1 {{v14.4h}}, [\w], #8
             fcvtl v14.4s, v14.4h
-            LOAD_WEIGHTS \w
+            .endif
+            LOAD_WEIGHTS \w, 20
             MULTIPLY sdot
             addp v12.4s, v12.4s, v13.4s
             fmul v14.4s, v14.4s, v28.s[0]
             CONVERT 12
             fmul v12.4s, v14.4s, v12.4s
+            .if {affine}
+            fmul v29.4s, v29.4s, v30.s[0]
+            fsub v12.4s, v12.4s, v29.4s
+            .endif
             fadd v\out\().4s, v\out\().4s, v12.4s
             .endm
 
-            movi v31.16b, #0xf0
+            MASK 31
             2:
             add {w1}, {w}, {cells_bytes}
             add {w2}, {w1}, {cells_bytes}
@@ -335,13 +379,16 @@ unsafe fn one<const Q8: u8>(work: &Work) {
             movi v19.2d, #0
             3:
             ld1 {{v28.2s}}, [{s}], #8
+            .if {affine}
+            ld1 {{v30.2s}}, [{s}], #8
+            .endif
             ld4r {{v8.2d-v11.2d}}, [{x}], #32
-            OUTPUTS {w}, 16
-            OUTPUTS {w1}, 17
-            OUTPUTS {w2}, 18
-            OUTPUTS {w3}, 19
-            subs {g}, {g}, #1
-            b.ne 3b
+            OUTPUTS {w}, 16, 0
+            OUTPUTS {w1}, 17, 1
+            OUTPUTS {w2}, 18, 2
+            OUTPUTS {w3}, 19, 3
+            NEXT_GROUP
+            cbnz {g}, 3b
             st1 {{v16.4s-v19.4s}}, [{out}], #64
             mov {w}, {w3}
             subs {blocks}, {blocks}, #1
@@ -349,7 +396,11 @@ unsafe fn one<const Q8: u8>(work: &Work) {
             .purgem OUTPUTS
             "#,
             purge!(),
-            q8 = const Q8,
+            purge_factors!(),
+            q8 = const (FORMAT == Q8) as u8,
+            affine = const (FORMAT == Q4K) as u8,
+            units = inout(reg) work.units => _,
+            bytes = inout(reg) work.bytes => _,
             w = inout(reg) work.weights => _,
             cells_bytes = in(reg) work.cells_bytes,
             scales = in(reg) work.scales,
@@ -366,7 +417,8 @@ unsafe fn one<const Q8: u8>(work: &Work) {
             out("v8") _, out("v9") _, out("v10") _, out("v11") _,
             out("v12") _, out("v13") _, out("v14") _,
             out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v28") _, out("v31") _,
+            out("v20") _, out("v21") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
             options(nostack),
         );
     }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod dot_prod;
+mod factors;
 mod i8mm;
 mod neon;
 mod quantize;

@@ -25,7 +25,6 @@ impl Neon {
 impl Kernels for Neon {
     const NAME: &'static str = "neon";
     const LAYOUT: Layout = Cells::LAYOUT;
-    const READS_Q4K: bool = false;
 
     fn quantize_row(
         self,

@@ -1,6 +1,6 @@
 //! Quantization of a row, straight into its tile.
 
-use super::tiles::{Family, Tile, VALUE_WORDS, scale_words};
+use super::tiles::{Family, Tile, VALUE_WORDS, copies, scale_words};
 use crate::kernels::ActivationsMut;
 use crate::kernels::scalar::{ACTIVATION_FLOOR, NotFinite};
 use crate::packed::GROUP;
@@ -20,14 +20,27 @@ pub(super) fn quantize_row<F: Family>(
     row: usize,
     into: &mut ActivationsMut<'_>,
 ) -> Result<(), NotFinite> {
-    let (rows, groups) = (into.rows(), into.groups());
+    match into.format().is_affine() {
+        true => quantize_row_for::<F, 1>(x, row, into),
+        false => quantize_row_for::<F, 0>(x, row, into),
+    }
+}
+
+/// `AFFINE` is 1 for weights with minima, else 0.
+#[target_feature(enable = "neon")]
+fn quantize_row_for<F: Family, const AFFINE: u8>(
+    x: &[f32],
+    row: usize,
+    into: &mut ActivationsMut<'_>,
+) -> Result<(), NotFinite> {
+    let (format, rows, groups) = (into.format(), into.rows(), into.groups());
     if row >= rows {
         return Ok(());
     }
     let tile = Tile::of::<F>(row, rows);
-    let Some(words) = into.words().get_mut(tile.words::<F>(groups)) else { return Ok(()) };
+    let Some(words) = into.words().get_mut(tile.words::<F>(format, groups)) else { return Ok(()) };
     let row = row - tile.first;
-    let scale = row * scale_words::<F>();
+    let scale = row * copies::<F>();
     let value = match F::PAIRED {
         true => row / 2 * (2 * VALUE_WORDS) + row % 2 * RUN_WORDS,
         false => row * VALUE_WORDS,
@@ -35,8 +48,9 @@ pub(super) fn quantize_row<F: Family>(
     let partners = if F::PAIRED { tile.rows.min(2) } else { 1 };
     let mut places = Places {
         scale: words.as_mut_ptr().wrapping_add(scale).cast(),
-        value: words.as_mut_ptr().wrapping_add(tile.scales::<F>(groups) + value).cast(),
-        scale_step: 4 * tile.rows * scale_words::<F>(),
+        value: words.as_mut_ptr().wrapping_add(tile.scales::<F>(format, groups) + value).cast(),
+        scale_step: 4 * tile.rows * scale_words::<F>(format),
+        sums: 4 * tile.rows * copies::<F>(),
         value_step: 4 * tile.rows * VALUE_WORDS,
         run_step: 4 * partners * RUN_WORDS,
         largest: vdupq_n_u32(0),
@@ -45,13 +59,13 @@ pub(super) fn quantize_row<F: Family>(
     let pairs = pairs.get(..groups / 2).unwrap_or(pairs);
     if !pairs.is_empty() {
         // SAFETY: the tile's words have room for all groups of the row.
-        unsafe { quantize::<F>(pairs, &mut places) };
+        unsafe { quantize::<F, AFFINE>(pairs, &mut places) };
     }
     let done = 2 * pairs.len();
     if done < groups {
         let rest = x.get(done * GROUP..).unwrap_or_default();
         // SAFETY: as above.
-        unsafe { quantize_rest::<F>(rest, groups - done, &mut places) };
+        unsafe { quantize_rest::<F, AFFINE>(rest, groups - done, &mut places) };
     }
     let finite = vmaxvq_u32(places.largest) < f32::INFINITY.to_bits();
     if finite { Ok(()) } else { Err(NotFinite) }
@@ -65,7 +79,11 @@ pub(super) fn quantize_row<F: Family>(
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "neon")]
-unsafe fn quantize_rest<F: Family>(mut x: &[f32], groups: usize, places: &mut Places) {
+unsafe fn quantize_rest<F: Family, const AFFINE: u8>(
+    mut x: &[f32],
+    groups: usize,
+    places: &mut Places,
+) {
     let (scale_step, value_step) = (places.scale_step, places.value_step);
     // Without a step the second group is written over the first.
     (places.scale_step, places.value_step) = (0, 0);
@@ -75,7 +93,7 @@ unsafe fn quantize_rest<F: Family>(mut x: &[f32], groups: usize, places: &mut Pl
         let mut two = [0.0; TWO];
         two.iter_mut().skip(GROUP).zip(group).for_each(|(padded, x)| *padded = *x);
         // SAFETY: as the caller promises.
-        unsafe { quantize::<F>(&[two], places) };
+        unsafe { quantize::<F, AFFINE>(&[two], places) };
         places.scale = places.scale.wrapping_add(scale_step);
         places.value = places.value.wrapping_add(value_step);
     }
@@ -88,6 +106,8 @@ struct Places {
     /// Bytes from one group to the next.
     scale_step: usize,
     value_step: usize,
+    /// Bytes from a scale to its scaled sum.
+    sums: usize,
     /// Bytes from one run to the next, in a tile of paired rows.
     run_step: usize,
     /// Bits of the largest magnitudes: they order like the numbers, infinity and NaNs last.
@@ -101,7 +121,7 @@ struct Places {
 /// # Safety
 /// There must be room for all of them.
 #[target_feature(enable = "neon")]
-unsafe fn quantize<F: Family>(pairs: &[[f32; TWO]], places: &mut Places) {
+unsafe fn quantize<F: Family, const AFFINE: u8>(pairs: &[[f32; TWO]], places: &mut Places) {
     // The lowest byte of every lane.
     const BYTES: [u8; 16] = [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60];
     // SAFETY: reads the 16 bytes, then the pairs; writes the scale and the values of as many groups.
@@ -136,6 +156,16 @@ unsafe fn quantize<F: Family>(pairs: &[[f32; TWO]], places: &mut Places) {
             st1 {{v\high\().d}}[1], [{value}], {value_step}
             .endm
 
+            // The scaled sum of the 32 values in v\low and v\high, twice, to v\to; v9 has the scales.
+            .macro SCALED_SUM to low high lane
+            saddlp v\to\().8h, v\low\().16b
+            sadalp v\to\().8h, v\high\().16b
+            saddlv s\to, v\to\().8h
+            scvtf s\to, s\to
+            fmul s\to, s\to, v9.s[\lane]
+            dup v\to\().2s, v\to\().s[0]
+            .endm
+
             2:
             ld1 {{v0.4s-v3.4s}}, [{x}], #64
             ld1 {{v4.4s-v7.4s}}, [{x}], #64
@@ -165,6 +195,19 @@ unsafe fn quantize<F: Family>(pairs: &[[f32; TWO]], places: &mut Places) {
             tbl v1.16b, {{v4.16b-v7.16b}}, v15.16b
             tbl v16.16b, {{v16.16b-v19.16b}}, v15.16b
             tbl v17.16b, {{v20.16b-v23.16b}}, v15.16b
+            .if {affine}
+            add {sum}, {scale}, {sums}
+            mov v9.8b, v8.8b
+            SCALED_SUM 24, 0, 1, 0
+            SCALED_SUM 25, 16, 17, 1
+            .if {paired}
+            st1 {{v24.2s}}, [{sum}], {scale_step}
+            st1 {{v25.2s}}, [{sum}]
+            .else
+            st1 {{v24.s}}[0], [{sum}], {scale_step}
+            st1 {{v25.s}}[0], [{sum}]
+            .endif
+            .endif
             .if {paired}
             zip1 v8.4s, v8.4s, v8.4s
             st1 {{v8.d}}[0], [{scale}], {scale_step}
@@ -182,8 +225,12 @@ unsafe fn quantize<F: Family>(pairs: &[[f32; TWO]], places: &mut Places) {
             // The assembler keeps macros from one block to the next.
             .purgem LARGEST
             .purgem STORE
+            .purgem SCALED_SUM
             "#,
             paired = const F::PAIRED as u8,
+            affine = const AFFINE,
+            sums = in(reg) places.sums,
+            sum = out(reg) _,
             x = inout(reg) pairs.as_ptr() => _,
             pairs = inout(reg) pairs.len() => _,
             scale = inout(reg) places.scale,

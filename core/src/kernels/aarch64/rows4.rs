@@ -1,5 +1,6 @@
 //! Inner loops for [`Layout::Rows4`]: four outputs by up to twelve rows.
 
+use super::factors::{Q4, Q4K, Q8, factors, purge_factors};
 use super::tiles::{Family, InnerLoop, TILE, Work};
 use crate::packed::{Layout, WeightFormat};
 use core::arch::asm;
@@ -15,47 +16,57 @@ unsafe impl<const DOT: u8> Family for Rows4<DOT> {
     #[inline(always)]
     fn inner_loop(format: WeightFormat, rows: usize) -> Option<InnerLoop> {
         let loops = match format {
-            WeightFormat::Q4 => const { &inner_loops::<DOT, 0>() },
-            WeightFormat::Q8 => const { &inner_loops::<DOT, 1>() },
+            WeightFormat::Q4 => const { &inner_loops::<DOT, Q4>() },
+            WeightFormat::Q8 => const { &inner_loops::<DOT, Q8>() },
+            WeightFormat::Q4K => const { &inner_loops::<DOT, Q4K>() },
         };
         loops.get(rows.checked_sub(1)?).copied()
     }
 }
 
 /// The inner loops for 1 to 12 rows.
-const fn inner_loops<const DOT: u8, const Q8: u8>() -> [InnerLoop; TILE] {
+const fn inner_loops<const DOT: u8, const FORMAT: u8>() -> [InnerLoop; TILE] {
     [
-        one::<DOT, Q8>,
-        many::<DOT, Q8, 2>,
-        many::<DOT, Q8, 3>,
-        many::<DOT, Q8, 4>,
-        many::<DOT, Q8, 5>,
-        many::<DOT, Q8, 6>,
-        many::<DOT, Q8, 7>,
-        many::<DOT, Q8, 8>,
-        many::<DOT, Q8, 9>,
-        many::<DOT, Q8, 10>,
-        many::<DOT, Q8, 11>,
-        many::<DOT, Q8, 12>,
+        one::<DOT, FORMAT>,
+        many::<DOT, FORMAT, 2>,
+        many::<DOT, FORMAT, 3>,
+        many::<DOT, FORMAT, 4>,
+        many::<DOT, FORMAT, 5>,
+        many::<DOT, FORMAT, 6>,
+        many::<DOT, FORMAT, 7>,
+        many::<DOT, FORMAT, 8>,
+        many::<DOT, FORMAT, 9>,
+        many::<DOT, FORMAT, 10>,
+        many::<DOT, FORMAT, 11>,
+        many::<DOT, FORMAT, 12>,
     ]
 }
 
 // Registers: v0-v7 the weights of a cell, v8-v11 activations, v12-v15 the integer sums in hand
-// (with dot products v14 is a mask), v16-v27 the sums of the outputs, v28-v30 the scales of the
-// activations, v31 those of the weights.
+// (of 4-bit weights v14 is a mask and v15 the minima), v16-v27 the sums of the outputs, v28-v30 the
+// scales of the activations, v31 those of the weights.
 //
 // With dot products, 4-bit weights are 16 times too large, which costs one instruction per vector
-// instead of three for two; the conversion to float divides by 16, exactly.
+// instead of three for two; the conversion to float divides by 16, exactly. Weights with minima are
+// unsigned and stay as they are.
 macro_rules! macros {
     () => {
         r#"
         .arch_extension dotprod
 
-        .macro LOAD_CELL from
+        // \a and \b are free; the cell is of outputs 4 \quad and on of the block.
+        .macro LOAD_CELL from a b quad
+        .if {affine}
+        FACTORS 31, 15, \a, \b, \quad
+        ld1 {{v0.16b-v3.16b}}, [\from], #64
+        UNSIGNED \a, 14
+        .else
         ld1 {{v31.4h}}, [\from], #8
         ld1 {{v0.16b-v3.16b}}, [\from], #64
         fcvtl v31.4s, v31.4h
-        .if {q8}
+        .endif
+        .if {affine}
+        .elseif {q8}
         ld1 {{v4.16b-v7.16b}}, [\from], #64
         .elseif {dot}
         and v4.16b, v0.16b, v14.16b
@@ -128,15 +139,19 @@ macro_rules! macros {
         .endif
         .endm
 
-        // v\out += (weight scales * activation scale) * v\sum
+        // v\out += (weight scales * activation scale) * v\sum, less the minimum
         .macro ADD_TERM out sum scales lane temporary
         fmul v\temporary\().4s, v31.4s, v\scales\().s[\lane]
-        .if {dot} && !{q8}
+        .if {dot} && !{q8} && !{affine}
         scvtf v\sum\().4s, v\sum\().4s, #4
         .else
         scvtf v\sum\().4s, v\sum\().4s
         .endif
         fmul v\sum\().4s, v\temporary\().4s, v\sum\().4s
+        .if {affine}
+        MINIMUM \temporary
+        fsub v\sum\().4s, v\sum\().4s, v\temporary\().4s
+        .endif
         fadd v\out\().4s, v\out\().4s, v\sum\().4s
         .endm
 
@@ -171,6 +186,7 @@ macro_rules! purge {
         .purgem SUMS
         .purgem ADD_TERM
         .purgem ROW
+        .purgem MINIMUM
         "#
     };
 }
@@ -179,14 +195,21 @@ macro_rules! purge {
 ///
 /// # Safety
 /// As for [`InnerLoop`].
-unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
+unsafe fn many<const DOT: u8, const FORMAT: u8, const ROWS: usize>(work: &Work) {
     // SAFETY: reads the cells of `blocks` blocks, the tile's scales and values once for each, and
     // writes 4 outputs per block and row. Loading whole vectors of scales may read up to 12 words
     // beyond them, where the values lie, 8 words per row.
     unsafe {
         asm!(
+            factors!(),
             macros!(),
             r#"
+            // v\to = the minima times the next scaled sum
+            .macro MINIMUM to
+            ld1r {{v\to\().4s}}, [{s}], #4
+            fmul v\to\().4s, v15.4s, v\to\().4s
+            .endm
+
             // Two rows, or what there is of them.
             .macro ROWS out next scales lane next_lane
             .if {dot} && \next < 16 + {rows}
@@ -205,7 +228,7 @@ unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
             .endif
             .endm
 
-            movi v14.16b, #0xf0
+            MASK 14
             2:
             mov {s}, {scales}
             mov {x}, {values}
@@ -216,7 +239,7 @@ unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
             .endif
             .endr
             3:
-            LOAD_CELL {w}
+            LOAD_CELL {w}, 8, 9, 0
             .if {rows} > 8
             ld1 {{v28.4s-v30.4s}}, [{s}], {scale_bytes}
             .elseif {rows} > 4
@@ -230,8 +253,8 @@ unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
             ROWS 22, 23, 29, 2, 3
             ROWS 24, 25, 30, 0, 1
             ROWS 26, 27, 30, 2, 3
-            subs {g}, {g}, #1
-            b.ne 3b
+            NEXT_GROUP
+            cbnz {g}, 3b
             mov {s}, {out}
             .irp r, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
             .if \r < 16 + {rows}
@@ -244,8 +267,12 @@ unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
             .purgem ROWS
             "#,
             purge!(),
+            purge_factors!(),
             dot = const DOT,
-            q8 = const Q8,
+            q8 = const (FORMAT == Q8) as u8,
+            affine = const (FORMAT == Q4K) as u8,
+            units = inout(reg) work.units => _,
+            bytes = inout(reg) work.bytes => _,
             rows = const ROWS,
             w = inout(reg) work.weights => _,
             scales = in(reg) work.scales,
@@ -275,16 +302,21 @@ unsafe fn many<const DOT: u8, const Q8: u8, const ROWS: usize>(work: &Work) {
 ///
 /// # Safety
 /// As for [`InnerLoop`].
-unsafe fn one<const DOT: u8, const Q8: u8>(work: &Work) {
+unsafe fn one<const DOT: u8, const FORMAT: u8>(work: &Work) {
     // SAFETY: reads the cells of `blocks` blocks, the row's scales and values once for each, and
     // writes 16 outputs per block.
     unsafe {
         asm!(
+            factors!(),
             macros!(),
             r#"
+            .macro MINIMUM to
+            fmul v\to\().4s, v15.4s, v29.4s
+            .endm
+
             // Four outputs, their cell from w.
-            .macro OUTPUTS w out
-            LOAD_CELL \w
+            .macro OUTPUTS w out quad
+            LOAD_CELL \w, 20, 21, \quad
             .if {dot}
             DOT 12, 8, 9
             .else
@@ -297,7 +329,7 @@ unsafe fn one<const DOT: u8, const Q8: u8>(work: &Work) {
             ADD_TERM \out, 12, 28, 0, 13
             .endm
 
-            movi v14.16b, #0xf0
+            MASK 14
             2:
             add {w1}, {w}, {cells_bytes}
             add {w2}, {w1}, {cells_bytes}
@@ -311,18 +343,21 @@ unsafe fn one<const DOT: u8, const Q8: u8>(work: &Work) {
             movi v19.2d, #0
             3:
             ld1r {{v28.4s}}, [{s}], #4
+            .if {affine}
+            ld1r {{v29.4s}}, [{s}], #4
+            .endif
             .if {dot}
             ld1 {{v8.16b, v9.16b}}, [{x}], #32
             .else
             ld4r {{v8.4s-v11.4s}}, [{x}], #16
             ld4r {{v24.4s-v27.4s}}, [{x}], #16
             .endif
-            OUTPUTS {w}, 16
-            OUTPUTS {w1}, 17
-            OUTPUTS {w2}, 18
-            OUTPUTS {w3}, 19
-            subs {g}, {g}, #1
-            b.ne 3b
+            OUTPUTS {w}, 16, 0
+            OUTPUTS {w1}, 17, 1
+            OUTPUTS {w2}, 18, 2
+            OUTPUTS {w3}, 19, 3
+            NEXT_GROUP
+            cbnz {g}, 3b
             st1 {{v16.4s-v19.4s}}, [{out}], #64
             mov {w}, {w3}
             subs {blocks}, {blocks}, #1
@@ -330,8 +365,12 @@ unsafe fn one<const DOT: u8, const Q8: u8>(work: &Work) {
             .purgem OUTPUTS
             "#,
             purge!(),
+            purge_factors!(),
             dot = const DOT,
-            q8 = const Q8,
+            q8 = const (FORMAT == Q8) as u8,
+            affine = const (FORMAT == Q4K) as u8,
+            units = inout(reg) work.units => _,
+            bytes = inout(reg) work.bytes => _,
             w = inout(reg) work.weights => _,
             cells_bytes = in(reg) work.cells_bytes,
             scales = in(reg) work.scales,
@@ -348,8 +387,9 @@ unsafe fn one<const DOT: u8, const Q8: u8>(work: &Work) {
             out("v8") _, out("v9") _, out("v10") _, out("v11") _,
             out("v12") _, out("v13") _, out("v14") _, out("v15") _,
             out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            out("v28") _, out("v31") _,
+            out("v28") _, out("v29") _, out("v31") _,
             options(nostack),
         );
     }

@@ -1,6 +1,6 @@
 //! The scales of a cell of weights, as the vector units load them.
 
-use crate::packed::{BLOCK_ROWS, GROUP, WeightFormat};
+use crate::packed::{BLOCK_ROWS, WeightFormat};
 use bytemuck::{Pod, Zeroable};
 use core::arch::x86_64::*;
 
@@ -54,9 +54,7 @@ pub(super) struct Affine {
 
 const _: () = {
     assert!(size_of::<Plain>() == WeightFormat::Q4.scale_bytes());
-    assert!(size_of::<Affine>() == Affine::GROUPS * WeightFormat::Q4K.scale_bytes());
-    assert!(Affine::GROUPS * GROUP == WeightFormat::Q4K.column_unit());
-    assert!(size_of::<Bytes>() == BLOCK_ROWS);
+    assert!(size_of::<Affine>() == 2 * size_of::<Halves>() + 8 * 2 * BLOCK_ROWS);
 };
 
 impl Scales for Plain {

@@ -11,7 +11,7 @@ mod rows4;
 mod rows4x8;
 mod words;
 
-use super::{BLOCK_ROWS, Group, GroupScale, WeightFormat};
+use super::{BLOCK_ROWS, GROUP, Group, GroupScale, WeightFormat};
 
 /// How the weights and scales of a block of 16 rows are ordered.
 ///
@@ -115,12 +115,13 @@ impl Layout {
     /// ```
     #[must_use]
     pub const fn activation_words(self, rows: usize, groups: usize) -> Option<usize> {
-        // 32 bytes of values make 8 words; a scale, and a sum, start value or second copy of the
-        // scale, one each.
+        // 32 bytes of values make 8 words; a scale, and a start value or scaled sum, one each.
         let words = match self {
-            Self::Rows16 | Self::Rows4x8 => 10,
+            Self::Rows16 | Self::Rows4 => 10,
+            // Two of each, for pairs of rows.
+            Self::Rows4x8 => 12,
             // Signed weights and sums of signed products need no start value.
-            Self::Rows4 | Self::Helium => 9,
+            Self::Helium => 9,
             // Values are widened to 16 bits.
             Self::Dsp => 17,
             // The same, and the scale is in two parts.
@@ -173,30 +174,41 @@ impl Layout {
         }
     }
 
-    /// Reads what [`Layout::write`] wrote; `None` outside the block.
+    /// The weights that [`Layout::write`] wrote; `None` outside the block.
     #[inline(always)] // a build for one layout then carries the code of that one only
-    pub(super) fn read(
+    pub(super) fn values(
         self,
         format: WeightFormat,
-        (weights, scales): (&[u8], &[u8]),
+        weights: &[u8],
         groups: usize,
         (row, group): (usize, usize),
-    ) -> Option<Group> {
+    ) -> Option<[i8; GROUP]> {
         let (place, width) = (self.place(format, groups, row, group), format.width());
         let cell = weights.get(place.integers..)?;
-        let values = match self {
+        Some(match self {
             Self::Rows16 => rows16::read(width, cell, place.lane),
             Self::Rows4 => rows4::read(width, cell, place.lane),
             Self::Rows4x8 => rows4x8::read(width, cell, place.lane),
             Self::Dsp => dsp::read(width, cell, place.lane),
             Self::Helium => helium::read(width, cell, place.lane),
             Self::Words => words::read(width, cell, place.lane),
-        };
-        let scale = match self.keeps_scales_apart(format) {
-            true => GroupScale::read(format, scales, (row, group))?,
-            false => GroupScale::read(format, weights.get(place.start..)?, (place.lane, 0))?,
-        };
-        Some((values, scale))
+        })
+    }
+
+    /// The scale that [`Layout::write`] wrote; `None` outside the block.
+    #[inline(always)] // see `values`
+    pub(super) fn scale(
+        self,
+        format: WeightFormat,
+        (weights, scales): (&[u8], &[u8]),
+        groups: usize,
+        (row, group): (usize, usize),
+    ) -> Option<GroupScale> {
+        if self.keeps_scales_apart(format) {
+            return GroupScale::read(format, scales, (row, group));
+        }
+        let place = self.place(format, groups, row, group);
+        GroupScale::read(format, weights.get(place.start..)?, (place.lane, 0))
     }
 
     #[inline(always)]
@@ -243,7 +255,6 @@ fn nibble(cell: &[u8], at: usize, high: bool) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packed::GROUP;
 
     /// Another one for each row and group.
     fn scale(format: WeightFormat, row: usize, group: usize) -> GroupScale {
@@ -282,8 +293,11 @@ mod tests {
                 layout.write(format, planes, (row, group), &group_of(row, group));
             }
             for (row, group) in (0..BLOCK_ROWS).flat_map(|r| (0..groups).map(move |g| (r, g))) {
-                let read = layout.read(format, (&weights, &scales), groups, (row, group));
-                assert_eq!(read, Some(group_of(row, group)), "{layout:?} {format:?} {row} {group}");
+                let place = (row, group);
+                let values = layout.values(format, &weights, groups, place);
+                let scale = layout.scale(format, (&weights, &scales), groups, place);
+                let expected = group_of(row, group);
+                assert_eq!(values.zip(scale), Some(expected), "{layout:?} {format:?} {place:?}");
             }
         }
     }

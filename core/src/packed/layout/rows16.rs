@@ -4,7 +4,6 @@
 //! - Nibbles: 256 bytes in 4 steps of 64; a byte's low nibble belongs to step `s`, its high nibble to
 //!   step `s + 4`. A nibble is the weight plus 8.
 
-use super::put_nibble;
 use crate::packed::{BLOCK_ROWS, GROUP, Width};
 
 /// Inputs that lie next to each other for one row.
@@ -15,17 +14,29 @@ const fn offset(row: usize, input: usize) -> usize {
     (input / STEP * BLOCK_ROWS + row) * STEP + input % STEP
 }
 
+/// Four inputs at a time, as one word each: models are packed while they load.
+#[inline]
 pub(super) fn write(width: Width, cell: &mut [u8], row: usize, values: &[i8; GROUP]) {
-    for (input, &weight) in values.iter().enumerate() {
-        match width {
-            Width::Byte => {
-                if let Some(byte) = cell.get_mut(offset(row, input)) {
-                    *byte = weight as u8;
-                }
+    let word = |run: &[i8; STEP]| u32::from_le_bytes(bytemuck::cast(*run));
+    let mut put = |step: usize, word: u32| {
+        let place = cell.get_mut(offset(row, step * STEP)..);
+        if let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) {
+            *place = word.to_le_bytes();
+        }
+    };
+    match width {
+        Width::Byte => {
+            for (step, run) in values.as_chunks().0.iter().enumerate() {
+                put(step, word(run));
             }
-            Width::Nibble => {
-                let nibble = (weight + 8) as u8 & 15;
-                put_nibble(cell, offset(row, input % HALF), input >= HALF, nibble);
+        }
+        Width::Nibble => {
+            let (low, high) = values.split_at(HALF);
+            let runs = low.as_chunks().0.iter().zip(high.as_chunks().0);
+            for (step, (low, high)) in runs.enumerate() {
+                // To add 8 to a nibble is to flip its upper bit.
+                let nibbles = |run| (word(run) ^ 0x0808_0808) & 0x0f0f_0f0f;
+                put(step, nibbles(low) | nibbles(high) << 4);
             }
         }
     }

@@ -14,7 +14,7 @@ mod source;
 use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use serde_json::Value;
 
-pub(super) use self::source::{Fold, FoldKind, Place, Source, expert_name};
+pub(super) use self::source::{Fold, FoldKind, Place, Source};
 use super::config_fields::{Fields, FixedOption, limit};
 use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
@@ -74,14 +74,15 @@ pub(super) struct FieldNames {
     pub embedding_rows: Option<&'static str>,
 }
 
-/// Every family, in the order of [`Architecture::ALL`].
-static ALL: [&Family; 11] = [
+/// Every description, in the order of [`Architecture::ALL`]; SDAR has two.
+static ALL: [&Family; 12] = [
     &llada::LLADA,
     &moe::LLADA_MOE,
     &moe::LLADA2,
     &qwen::DREAM,
     &qwen::FAST_DLLM2,
     &qwen::SDAR,
+    &moe::SDAR_MOE,
     &mdlm::MDLM,
     &mdlm::BD3LM,
     &qwen::LLAMA,
@@ -140,10 +141,6 @@ impl Family {
             Some(name) => fields.integer(name, 1, max),
             None => Ok(None),
         };
-        let head_dim = match names.head_dim {
-            Some((name, default)) => fields.integer(name, 1, limit::HEAD_DIM)?.unwrap_or(default),
-            None => 0,
-        };
         let eos_ids = end_tokens(fields, &generation, (self.eos_id)(vocab_size))?;
         let mask = fields.integer("mask_token_id", 0, limit::VOCAB)?;
         let mask_id = mask.or((self.mask_id)(vocab_size));
@@ -154,7 +151,7 @@ impl Family {
             layers: fields.size(names.layers, limit::LAYERS)?,
             heads,
             kv_heads: optional(names.kv_heads, limit::HEADS)?.unwrap_or(heads),
-            head_dim: if head_dim == 0 { model_dim / heads } else { head_dim },
+            head_dim: names.head_dim(fields, model_dim, heads)?,
             ffn_dim: (self.ffn_dim)(fields, model_dim)?,
             context: names.context(fields)?,
             mask_id: mask_id.ok_or(ConfigError::Missing("mask_token_id"))?,
@@ -181,17 +178,7 @@ impl Family {
     /// What must hold between the fields of the shape, in the words of the file.
     fn check_shape(&self, config: &HfConfig) -> Result<(), ConfigError> {
         let (m, names) = (&config.model, self.names);
-        let require = |holds: bool, field: &str, value: u32, rule: String, other: u32| {
-            let text = || format!("the field {field} ({value}) must be {rule} ({other})");
-            if holds { Ok(()) } else { Err(ConfigError::Contradiction(text())) }
-        };
-        let (dim, heads, kv_heads, vocab) = (m.model_dim, m.heads, m.kv_heads, m.vocab_size);
-        if m.head_dim == dim / heads {
-            let (name, whole) = (names.model_dim, dim.is_multiple_of(heads));
-            let even = m.head_dim.is_multiple_of(2);
-            require(whole, name, dim, format!("a multiple of {}", names.heads), heads)?;
-            require(even, name, dim, format!("an even multiple of {}", names.heads), heads)?;
-        }
+        let (heads, kv_heads, vocab) = (m.heads, m.kv_heads, m.vocab_size);
         let rule = format!("a multiple of {}", names.kv_heads.unwrap_or(names.heads));
         require(heads.is_multiple_of(kv_heads), names.heads, heads, rule, kv_heads)?;
         let rows = config.embedding_rows;
@@ -209,7 +196,34 @@ impl Family {
     }
 }
 
+/// What must hold between a field and another number, in the words of the file.
+fn require(
+    holds: bool,
+    field: &str,
+    value: u32,
+    rule: String,
+    other: u32,
+) -> Result<(), ConfigError> {
+    let text = || format!("the field {field} ({value}) must be {rule} ({other})");
+    if holds { Ok(()) } else { Err(ConfigError::Contradiction(text())) }
+}
+
 impl FieldNames {
+    /// Width of a head: given, a constant of the family, or an even share of the model's width.
+    fn head_dim(&self, fields: &Fields, dim: u32, heads: u32) -> Result<u32, ConfigError> {
+        if let Some((name, default)) = self.head_dim {
+            let given = fields.integer(name, 1, limit::HEAD_DIM)?.unwrap_or(default);
+            if given != 0 {
+                return Ok(given);
+            }
+        }
+        let (share, whole) = (dim / heads, dim.is_multiple_of(heads));
+        require(whole, self.model_dim, dim, format!("a multiple of {}", self.heads), heads)?;
+        let rule = format!("an even multiple of {}", self.heads);
+        require(share.is_multiple_of(2), self.model_dim, dim, rule, heads)?;
+        Ok(share)
+    }
+
     fn context(&self, fields: &Fields) -> Result<u32, ConfigError> {
         let (name, default) = self.context;
         let max = if self.cut_context { i32::MAX.cast_unsigned() } else { limit::CONTEXT };

@@ -1,5 +1,5 @@
-//! LLaDA-MoE (`LLaDAMoEModelLM`) and LLaDA2 (`LLaDA2MoeModelLM`) of inclusionAI: a mixture of
-//! experts, one tensor per expert and projection.
+//! A mixture of experts, one tensor per expert and projection: LLaDA-MoE (`LLaDAMoEModelLM`) and
+//! LLaDA2 (`LLaDA2MoeModelLM`) of inclusionAI, and the large SDAR (`SDARMoeForCausalLM`).
 
 use demask::image::{Architecture, Experts, Features, TensorRole};
 use serde_json::Value;
@@ -178,7 +178,49 @@ fn llada2_source(role: TensorRole, config: &HfConfig) -> Source {
     }
 }
 
-// ---- Both ----
+// ---- SDAR with experts ----
+
+const SDAR_MOE_FIXED: &[FixedOption] = &[
+    ("attention_bias", "false"),
+    ("partial_rotary_factor", "1"),
+    // Experts in every layer.
+    ("decoder_sparse_step", "1"),
+    ("mlp_only_layers", "[]"),
+];
+
+/// SDAR's large model: Qwen3 MoE in blocks.
+pub(super) const SDAR_MOE: Family = Family {
+    classes: &["SDARMoeForCausalLM"],
+    model_type: "sdar_moe",
+    ffn_dim: |fields, _| fields.size("moe_intermediate_size", limit::FFN),
+    fixed: &[NEVER, COMMON, SDAR_MOE_FIXED],
+    features: sdar_moe_features,
+    source: |role, config| match role {
+        TensorRole::Embedding => Source::tensor("model.embed_tokens.weight"),
+        _ => layer_source(role, config, |_| String::new(), layer_part),
+    },
+    ..qwen::SDAR
+};
+
+fn sdar_moe_features(fields: &Fields, config: &mut HfConfig) -> Result<(), ConfigError> {
+    (qwen::SDAR.features)(fields, config)?;
+    config.model.features.experts = Some(Experts {
+        count: fields.size("num_experts", limit::EXPERTS)?,
+        per_token: fields.size("num_experts_per_tok", limit::EXPERTS)?,
+        ffn_dim: fields.size("moe_intermediate_size", limit::FFN)?,
+        shared_ffn_dim: 0,
+        dense_layers: 0,
+        groups: 1,
+        groups_per_token: 1,
+        sigmoid: false,
+        choice_bias: false,
+        normalize: fields.flag("norm_topk_prob", false)?,
+        scale: 1.0,
+    });
+    Ok(())
+}
+
+// ---- All of them ----
 
 /// Entries of a head that are rotated; 0 stands for all.
 fn rope_dim(fields: &Fields, default: f32, head_dim: u32) -> Result<u32, ConfigError> {

@@ -1,5 +1,7 @@
 //! Where in a checkpoint the numbers of a tensor are, and how they are made from what is stored.
 
+use std::ops::Range;
+
 use demask::image::TensorRole;
 
 use super::Stored;
@@ -115,6 +117,38 @@ impl Source {
             Place::Zeros => {}
         }
     }
+
+    /// The stored tensors that hold `rows` of a tensor of `have` rows, and which of theirs.
+    pub(in crate::read) fn pieces(
+        &self,
+        have: usize,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (String, Range<usize>)> {
+        // Rows of one stored tensor: all, or those of an expert.
+        let each = match &self.place {
+            Place::Rows { .. } => have,
+            Place::Experts { count, .. } => have / count,
+            Place::Zeros => 0,
+        };
+        let mut next = rows.start;
+        std::iter::from_fn(move || {
+            if each == 0 || next >= rows.end.min(have) {
+                return None;
+            }
+            let (piece, start) = (next / each, next % each);
+            let end = each.min(start + rows.end - next);
+            next += end - start;
+            match &self.place {
+                Place::Rows { tensor, first, .. } => {
+                    Some((tensor.clone(), first + start..first + end))
+                }
+                Place::Experts { prefix, part, .. } => {
+                    Some((expert_name(prefix, piece, part), start..end))
+                }
+                Place::Zeros => None,
+            }
+        })
+    }
 }
 
 impl From<Place> for Source {
@@ -124,6 +158,6 @@ impl From<Place> for Source {
 }
 
 /// Name of an expert's tensor.
-pub(in crate::read) fn expert_name(prefix: &str, expert: usize, part: &str) -> String {
+fn expert_name(prefix: &str, expert: usize, part: &str) -> String {
     format!("{prefix}{expert}.{part}")
 }

@@ -22,7 +22,7 @@ pub enum HeaderError {
     BigEndian,
     /// A version of the format that is not supported.
     #[error(
-        "it has version {0} of the format; versions 2 and 3 are supported: convert the model again \
+        "it has version {0} of the GGUF format; versions 2 and 3 are supported: convert the model again \
          with a present converter"
     )]
     Version(u32),

@@ -223,7 +223,7 @@ impl<R: Read> Input<R> {
             self.check_count(&items(), count, 8)?;
             let mut strings = Strings::default();
             for _ in 0..count {
-                strings.push(&self.string(&what)?);
+                strings.push(&self.string(what)?);
             }
             return Ok(Value::Strings(strings));
         }

@@ -12,7 +12,6 @@
 //! | `tokenizer` | from the vocabulary to a tokenizer |
 
 pub mod config;
-mod data;
 mod error;
 pub mod header;
 mod model;

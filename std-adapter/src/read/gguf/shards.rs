@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::data::Data;
 use super::error::GgufError;
 use super::header::Header;
 use super::value::{Number, Value};
 use crate::mmap::Access;
+use crate::read::data::Data;
 
 const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use super::{Result, invalid, unsupported};
 
+/// Qwen 2's pattern.
+pub(super) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// The patterns that are known, as files spell them. Possessive quantifiers (`?+`, `++`) and a
 /// single line end after `\s*` match the same as what the other spelling has in their place.
 const PATTERNS: [(&str, PreTokenizer); 5] = [
@@ -12,10 +15,7 @@ const PATTERNS: [(&str, PreTokenizer); 5] = [
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
         PreTokenizer::Gpt2,
     ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        PreTokenizer::Qwen2,
-    ),
+    (QWEN2, PreTokenizer::Qwen2),
     (
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
         PreTokenizer::Qwen2,

@@ -6,13 +6,15 @@ mod qwen;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, TensorView};
-use demask::image::TensorRole;
+use demask::image::{Architecture, TensorRole};
 use serde_json::{Value, json};
 
+use crate::mmap::Access;
 use crate::read::folder::{FolderError, HfFolder};
-use crate::read::hf_config::ConfigError;
+use crate::read::hf_config::{ConfigError, HfConfig};
 
 /// Shapes by name.
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -105,4 +107,56 @@ fn refuses(config: &Value, field: &str, value: Value) {
         other => other.to_string().contains(field),
     };
     assert!(named, "{field}: {error}");
+}
+
+/// Every folder of `tests/fixtures` can be read whole, in both ways, with the same numbers.
+#[test]
+fn reads_the_fixtures_of_every_family() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for family in Architecture::ALL {
+        let path = fixtures.join(family.name());
+        let open = |access| HfFolder::open_as(&path, access).unwrap_or_else(|e| panic!("{e}"));
+        let (mapped, copied) = (open(Access::Mapped), open(Access::Copied));
+        let model = &mapped.config().model;
+        assert_eq!(model.architecture, family);
+        for role in TensorRole::all(model) {
+            let numbers = read(&mapped, role);
+            assert_eq!(numbers, read(&copied, role), "{role:?} of {}", family.name());
+        }
+    }
+}
+
+/// Whatever stands in a field: it is refused, or the model is one that the engine takes.
+#[test]
+fn hostile_fields_are_refused_or_harmless() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let hostile = [
+        json!(null),
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(7),
+        json!(4_294_967_295u32),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(0.5),
+        json!(true),
+        json!("x".repeat(100_000)),
+        json!([]),
+        json!([1, -1]),
+        json!({"rope_type": "default", "rope_theta": -1}),
+    ];
+    for family in Architecture::ALL {
+        let text = fs::read(fixtures.join(family.name()).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        for field in config.as_object().unwrap().keys() {
+            for value in &hostile {
+                let changed = with(&config, json!({ field: value }));
+                match HfConfig::parse(changed.to_string().as_bytes(), Default::default()) {
+                    Ok(config) => assert_eq!(config.model.validate(), Ok(())),
+                    Err(error) => assert!(error.to_string().len() < 500, "{error}"),
+                }
+            }
+        }
+    }
 }

@@ -257,11 +257,9 @@ fn reads_llada2() {
 #[test]
 fn fills_in_the_tokens_of_llada2() {
     let tokens = json!({"mask_token_id": null, "eos_token_id": null, "vocab_size": 157_184});
-    let config = crate::read::hf_config::HfConfig::parse(
-        with(&llada2(), tokens).to_string().as_bytes(),
-        crate::read::generation::GenerationDefaults::default(),
-    )
-    .unwrap();
+    let config =
+        HfConfig::parse(with(&llada2(), tokens).to_string().as_bytes(), Default::default())
+            .unwrap();
     assert_eq!((config.model.mask_id, config.model.eos_id), (156_895, 156_892));
 }
 
@@ -292,4 +290,31 @@ fn refuses_other_llada2_options() {
     for impossible in [json!({"n_group": 3}), json!({"topk_group": 5}), json!({"head_dim": 7})] {
         assert!(open(&with(&config, impossible), &Shapes::new()).is_err());
     }
+}
+
+#[test]
+fn reads_sdar_with_experts() {
+    // The fields of JetLM/SDAR-30B-A3B-Chat, with smaller numbers.
+    let config = with(
+        &llada_moe(),
+        json!({"architectures": ["SDARMoeForCausalLM"], "model_type": "sdar_moe",
+            "block_size": 8, "head_dim": 4, "decoder_sparse_step": 1, "mlp_only_layers": [],
+            "moe_intermediate_size": 16, "norm_topk_prob": true, "expert_intermediate_size": null}),
+    );
+    let mut names = shapes(&LLADA_MOE_ATTENTION);
+    (0..2).for_each(|layer| add_experts(&mut names, layer, 4, 16));
+    let folder = open(&config, &names).unwrap();
+    let m = &folder.config().model;
+    let features = Features {
+        attention: Attention::BlockCausal(8),
+        qk_norm: true,
+        experts: Some(Experts { normalize: true, ..EXPERTS }),
+        ..Features::PLAIN
+    };
+    assert_eq!((m.architecture, m.features), (Architecture::Sdar, features));
+    is_stacked(&folder, TensorRole::ExpertDowns(1), "down_proj", 4);
+    is_stored_as(&folder, TensorRole::Router(0), "model.layers.0.mlp.gate.weight");
+    refuses(&config, "mlp_only_layers", json!([0]));
+    refuses(&config, "decoder_sparse_step", json!(2));
+    refuses(&config, "attention_bias", json!(true));
 }

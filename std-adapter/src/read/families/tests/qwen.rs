@@ -46,8 +46,11 @@ fn config(class: &str, more: Value) -> Value {
     with(&shape, more)
 }
 
+/// Names with shapes.
+type Names = Vec<(&'static str, &'static [usize])>;
+
 /// A small folder of each class, its family and its features.
-fn families() -> Vec<(Value, Vec<(&'static str, &'static [usize])>, Architecture, Features)> {
+fn families() -> Vec<(Value, Names, Architecture, Features)> {
     let biased = || [&DENSE[..], &BIASES, &[HEAD]].concat();
     let normed = || [&DENSE[..], &NORMS, &[HEAD]].concat();
     let causal =
@@ -148,11 +151,7 @@ fn fills_in_published_constants() {
         ("Qwen3ForCausalLM", 160_000, None),
     ] {
         let text = with(&config(class, large.clone()), json!({"head_dim": null}));
-        let config = crate::read::hf_config::HfConfig::parse(
-            text.to_string().as_bytes(),
-            crate::read::generation::GenerationDefaults::default(),
-        )
-        .unwrap();
+        let config = HfConfig::parse(text.to_string().as_bytes(), Default::default()).unwrap();
         let m = &config.model;
         let head_dim = if m.features.qk_norm { 128 } else { 4 };
         assert_eq!((m.mask_id, m.head_dim), (mask, head_dim), "{class}");
@@ -195,6 +194,11 @@ fn refuses_other_options_by_name() {
         refuses(&config, "rope_scaling", scaled.clone());
         refuses(&config, "rope_scaling", json!({"type": "yarn", "factor": 4.0}));
         refuses(&config, "rope_parameters", scaled.clone());
+        let by_layer = json!({"full_attention": {"rope_type": "default", "rope_theta": 1e6}});
+        let config_of_layers = with(&config, json!({"rope_theta": null}));
+        let error =
+            open(&with(&config_of_layers, json!({"rope_parameters": by_layer})), &Shapes::new());
+        assert!(error.unwrap_err().to_string().contains("rope_theta"));
         refuses(&config, "use_sliding_window", json!(true));
         refuses(&config, "layer_types", json!(["full_attention", "sliding_attention"]));
         refuses(&config, "partial_rotary_factor", json!(0.5));

@@ -9,14 +9,14 @@ use crate::mmap::{Access, FileMap, MapError, open_regular};
 
 /// A file with access to any range of it.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(in crate::read) enum Data {
     Mapped(FileMap),
     Copied { path: PathBuf, file: File, length: u64 },
     Memory(Vec<u8>),
 }
 
 impl Data {
-    pub(super) fn open(path: &Path, access: Access) -> Result<Self, MapError> {
+    pub(in crate::read) fn open(path: &Path, access: Access) -> Result<Self, MapError> {
         Ok(match access {
             Access::Mapped => Self::Mapped(FileMap::open(path)?),
             Access::Copied => {
@@ -26,7 +26,7 @@ impl Data {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::read) fn path(&self) -> &Path {
         match self {
             Self::Mapped(map) => map.path(),
             Self::Copied { path, .. } => path,
@@ -35,7 +35,7 @@ impl Data {
     }
 
     /// Length of the file when it was opened.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::read) fn length(&self) -> u64 {
         match self {
             Self::Mapped(map) => map.bytes().len() as u64,
             Self::Copied { length, .. } => *length,
@@ -44,7 +44,7 @@ impl Data {
     }
 
     /// The file from its first byte on.
-    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
+    pub(in crate::read) fn reader(&self) -> Box<dyn Read + '_> {
         match self {
             Self::Mapped(map) => Box::new(map.bytes()),
             Self::Copied { file, .. } => Box::new(BufReader::with_capacity(1 << 16, file)),
@@ -53,7 +53,7 @@ impl Data {
     }
 
     /// Calls `take` with the bytes of a range that lies within the file.
-    pub(super) fn with<T>(
+    pub(in crate::read) fn with<T>(
         &self,
         range: Range<u64>,
         take: impl FnOnce(&[u8]) -> T,
@@ -81,7 +81,7 @@ impl Data {
 
     /// Lets the operating system take back the memory of a range that will not be needed soon. It
     /// is read from the file again if it is needed after all.
-    pub(super) fn release(&self, range: Range<u64>) {
+    pub(in crate::read) fn release(&self, range: Range<u64>) {
         if let Self::Mapped(map) = self {
             map.release(range.start as usize..range.end as usize);
         }
@@ -122,7 +122,7 @@ mod tests {
             assert_eq!((data.length(), data.path()), (9000, path.as_path()));
             assert_eq!(data.with(8999..9000, <[u8]>::to_vec).unwrap(), [7]);
             data.release(0..9000);
-            assert_eq!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap(), true);
+            assert!(data.with(0..9000, |b| b.iter().all(|b| *b == 7)).unwrap());
             std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
             let error = data.with(50..200, <[u8]>::len).unwrap_err();
             assert!(matches!(error, MapError::Shrank { mapped: 9000, now: 100, .. }), "{error}");
