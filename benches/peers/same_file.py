@@ -8,7 +8,9 @@
 What is measured, all by processor time of the process, of which the least of all turns counts:
 
     load        from nothing to the end of a first step, in a process of its own each time; the file is
-                in the page cache. Peak memory after a few steps, of llama.cpp less what Python itself has
+                in the page cache
+    memory      at the peak, after a few steps; of llama.cpp less what Python itself has, in its fastest
+                mode and in its leanest
     step        all rows of a canvas computed, some of them scored; llama.cpp has only "all logits"
     generation  a canvas of masks, as `demask run --threshold 0.9` fills it: blocks of 32, dual cache.
                 Random weights are never sure, so this is one token per pass, the worst case; with
@@ -61,6 +63,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=pathlib.Path)
     parser.add_argument("--llama", action="append", metavar="LABEL[=DIR]", help="a build of llama.cpp (default: native)")
+    parser.add_argument("--modes", default="plain,extra", help="of llama.cpp: without or with its extra buffers")
     parser.add_argument("--kernels", default="", help="of demask, separated by commas (default: the fastest)")
     parser.add_argument("--canvas", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=4)
@@ -84,7 +87,7 @@ def contestants(args):
         label, _, folder = entry.partition("=")
         env = dict(os.environ, OMP_NUM_THREADS="1", **({"PYTHONPATH": folder} if folder else {}))
         command = [sys.executable, HERE / "llama_worker.py"]
-        found += [Contestant(f"llama.cpp {label} {kind}", command, kind, env) for kind in ("plain", "extra")]
+        found += [Contestant(f"llama.cpp {label} {kind}", command, kind, env) for kind in args.modes.split(",")]
     return found
 
 
@@ -105,13 +108,14 @@ def load(all_, path, args):
     return found
 
 
-def steps(all_, wanted, args):
-    """Name to [CPU seconds], a turn each."""
-    found = {}
+def steps(all_, kinds, args):
+    """Number of scored rows to name to [CPU seconds], a turn each; all the same for llama.cpp."""
+    found = {wanted: {} for wanted in kinds}
     for _ in range(args.rounds):
         for c in all_:
-            if (time := c.step(wanted if c.ours else 0)) is not None:
-                found.setdefault(c.name, []).append(time)
+            times = [c.step(wanted) for wanted in (kinds if c.ours else kinds[:1])]
+            for wanted, time in zip(kinds, times if c.ours else times * len(kinds)):
+                found[wanted].setdefault(c.name, []).append(time)
     return found
 
 
@@ -160,11 +164,10 @@ def compare(all_, path, args):
     alive = [c for c in all_ if c.name in loaded]
     report.add("load to first step", LIMITS["load"], *split({n: min(v[1]) for n, v in loaded.items()}), seconds)
     megabytes = lambda b: f"{b / 1e6:.0f} MB"
-    report.add("peak memory", LIMITS["memory"], *split({n: v[2] for n, v in loaded.items()}), megabytes)
-    best = {}
-    for wanted in (min(32, args.canvas), args.canvas, 0):
+    peaks, best = split({n: v[2] for n, v in loaded.items()}), {}
+    kinds = (min(32, args.canvas), args.canvas, 0)
+    for wanted, times in steps(alive, kinds, args).items():
         what = f"step, {args.canvas} rows, " + (f"{wanted} scored" if wanted else "all logits")
-        times = steps(alive, wanted, args)
         report.raw[what + ", all turns"] = times
         least = {n: min(v) for n, v in times.items()}
         best = {n: min(t, best.get(n, t)) for n, t in least.items()}
@@ -172,6 +175,9 @@ def compare(all_, path, args):
         medians = {n: statistics.median(v) for n, v in times.items()}
         report.add(what + ", medians", None, *split(medians), seconds)
     theirs = split(best)[1]
+    fastest = min(theirs, key=theirs.get)
+    report.add("peak memory, the fastest", LIMITS["memory"], peaks[0], {fastest: peaks[1][fastest]}, megabytes)
+    report.add("peak memory, the leanest", None, *peaks, megabytes)
     for per_pass in (0, args.per_pass):
         done = {c.name: generation(c, per_pass, args.canvas) for c in alive if c.ours}
         _, passes, rows = next(iter(done.values()))

@@ -150,8 +150,7 @@ pub fn engine<'a, K: Kernels>(
     canvas: usize,
     memory: &'a mut Memory,
 ) -> (Engine<'a, K, Serial>, SessionMemory<'a>) {
-    let tile = std::env::var("T").map_or(HOST_TILE, |t| t.parse().unwrap());
-    let limits = Limits { canvas, tile, layout: image.layout(), workers: 1 };
+    let limits = Limits { canvas, tile: HOST_TILE, layout: image.layout(), workers: 1 };
     let plan = Plan::new(image.config(), &limits).expect("the canvas is short");
     *memory = Memory::new(plan.bytes());
     let (for_engine, for_session) = plan.carve(memory.bytes()).expect("as much as planned");
