@@ -106,6 +106,9 @@ impl<S: Scales, const STEPS: usize> Ahead<'_, S, STEPS> {
         }
         let group = self.group;
         self.group += 1;
+        if STEPS == Q8 {
+            prefetch(self.weights.wrapping_add(group + PANEL));
+        }
         // One group before they are needed.
         self.unpack(group + 1);
         let stride = self.product.tiles.height * WORDS;
