@@ -6,50 +6,50 @@ use crate::quantization::Quantization;
 use crate::sections::{Manifest, Sections, TensorPlan, Tensors};
 use crate::source::WeightSource;
 use crate::write::WriteError;
-use bytemuck::{Pod, Zeroable};
 use demask::image::{ENTRY_BYTES, HEADER_BYTES, SectionKind};
+use memmap2::MmapMut;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An image in memory of its own, on the boundary that images need.
-#[derive(Clone)]
+///
+/// Pages straight from the system: zero without being touched, and large ones where it has them,
+/// which weights that every pass reads from end to end are worth.
 pub struct ImageBuffer {
-    chunks: Box<[Chunk]>,
+    pages: MmapMut,
     len: usize,
 }
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Chunk([u8; 64]);
 
 impl ImageBuffer {
     /// `len` zeros; `None` if there is no such memory. The system hands it over as it is touched.
     #[must_use]
     pub fn zeroed(len: usize) -> Option<Self> {
-        let chunks = bytemuck::allocation::try_zeroed_slice_box(len.div_ceil(64)).ok()?;
-        Some(Self { chunks, len })
+        // A mapping of nothing is an error.
+        let pages = MmapMut::map_anon(len.max(1)).ok()?;
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Some(Self { pages, len })
     }
 
-    /// A copy of `bytes`.
+    /// A copy of `bytes`; `None` if there is no memory for it.
     #[must_use]
-    pub fn copy_of(bytes: &[u8]) -> Self {
-        let chunks = vec![Chunk([0; 64]); bytes.len().div_ceil(64)].into_boxed_slice();
-        let mut buffer = Self { chunks, len: bytes.len() };
+    pub fn copy_of(bytes: &[u8]) -> Option<Self> {
+        let mut buffer = Self::zeroed(bytes.len())?;
         buffer.bytes_mut().copy_from_slice(bytes);
-        buffer
+        Some(buffer)
     }
 
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.chunks)[..self.len]
+        &self.pages[..self.len]
     }
 
     /// The bytes, for changing them.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.chunks)[..self.len]
+        &mut self.pages[..self.len]
     }
 }
 

@@ -175,11 +175,12 @@ fn write_groups(
         let (block_weights, more_weights) = weights.split_at_mut(weight_bytes);
         let (block_scales, more_scales) = scales.split_at_mut(scale_bytes);
         (weights, scales) = (more_weights, more_scales);
-        for place in 0..BLOCK_ROWS * per_row {
+        // Group by group: the rows of one are neighbours.
+        for (group, row) in (0..per_row).flat_map(|g| (0..BLOCK_ROWS).map(move |row| (g, row))) {
             // In some layouts a weight of zero is no zero byte, in rows beyond the last one too.
-            let group = block.get(place).unwrap_or(&zeros);
+            let values = block.get(row * per_row + group).unwrap_or(&zeros);
             let planes = (&mut *block_weights, &mut *block_scales);
-            layout.write(format, planes, (place / per_row, place % per_row), group);
+            layout.write(format, planes, (row, group), values);
         }
     }
 }

@@ -20,7 +20,7 @@ use std::ops::Range;
 /// use demask::packed::Layout;
 /// use demask_quant::{ImageBuffer, repack};
 ///
-/// let mut image = ImageBuffer::copy_of(&std::fs::read("model.dmk")?);
+/// let mut image = ImageBuffer::copy_of(&std::fs::read("model.dmk")?).ok_or("no memory")?;
 /// repack(image.bytes_mut(), Layout::Dsp)?;
 /// std::fs::write("model-cortex-m4.dmk", image.bytes())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

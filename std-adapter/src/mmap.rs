@@ -108,11 +108,7 @@ impl FileMap {
     pub fn open(path: &Path) -> Result<Self, MapError> {
         let (file, length) = open_regular(path)?;
         if length == 0 {
-            return Ok(Self {
-                path: path.to_owned(),
-                file,
-                bytes: Bytes::Read(ImageBuffer::copy_of(&[])),
-            });
+            return Self::read(path);
         }
         // SAFETY: the mapping is read-only and `Self` keeps it alive for as long as its bytes are
         // borrowed. That nobody changes the file meanwhile is the documented condition of this
