@@ -10,7 +10,7 @@
 
 use super::scalar::{ACTIVATION_FLOOR, NotFinite};
 use super::{Activations, ActivationsMut, Kernels};
-use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat, Width};
 use crate::pieces::pieces;
 use bytemuck::{Pod, Zeroable};
 use core::arch::asm;
@@ -58,9 +58,9 @@ impl Kernels for Rvv {
     }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
-        match weights.format() {
-            WeightFormat::Q4 => matmul::<Q4>(weights, activations, out),
-            WeightFormat::Q8 => matmul::<Q8>(weights, activations, out),
+        match weights.format().width() {
+            Width::Nibble => matmul::<Q4>(weights, activations, out),
+            Width::Byte => matmul::<Q8>(weights, activations, out),
         }
     }
 
@@ -122,9 +122,9 @@ type Scales = [u8; 2 * BLOCK_ROWS];
 
 /// What a weight is larger by in its cell.
 const fn bias(format: WeightFormat) -> i32 {
-    match format {
-        WeightFormat::Q4 => 8,
-        WeightFormat::Q8 => 0,
+    match format.width() {
+        Width::Nibble => 8,
+        Width::Byte => 0,
     }
 }
 

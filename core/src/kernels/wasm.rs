@@ -11,7 +11,7 @@
 
 use super::scalar::{self, ACTIVATION_FLOOR, NotFinite};
 use super::{Activations, ActivationsMut, Kernels};
-use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
+use crate::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat, Width};
 use bytemuck::{Pod, Zeroable};
 use core::arch::wasm32::*;
 
@@ -56,9 +56,9 @@ impl Kernels for Simd128 {
     }
 
     fn matmul(self, weights: &PackedMatrix<'_>, activations: &Activations<'_>, out: &mut [f32]) {
-        match weights.format() {
-            WeightFormat::Q4 => matmul::<Q4>(weights, activations, out),
-            WeightFormat::Q8 => matmul::<Q8>(weights, activations, out),
+        match weights.format().width() {
+            Width::Nibble => matmul::<Q4>(weights, activations, out),
+            Width::Byte => matmul::<Q8>(weights, activations, out),
         }
     }
 
@@ -96,9 +96,9 @@ type Scales = [[u8; 8]; QUADS];
 
 /// What unpacking adds to every weight.
 const fn bias(format: WeightFormat) -> i16 {
-    match format {
-        WeightFormat::Q4 => 8,
-        WeightFormat::Q8 => 0,
+    match format.width() {
+        Width::Nibble => 8,
+        Width::Byte => 0,
     }
 }
 
