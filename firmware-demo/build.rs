@@ -42,7 +42,8 @@ fn packed(path: &Path) -> Result<ImageBuffer, Box<dyn std::error::Error>> {
     // The build script of demask says this of the target; the script itself runs on the host.
     let name = env::var("DEP_DEMASK_LAYOUT")?;
     let layout = Layout::ALL.into_iter().find(|layout| layout.name() == name);
-    let mut image = ImageBuffer::copy_of(&fs::read(path)?).ok_or("there is no memory for the image")?;
+    let mut image =
+        ImageBuffer::copy_of(&fs::read(path)?).ok_or("there is no memory for the image")?;
     repack(image.bytes_mut(), layout.ok_or("demask names an unknown layout")?)?;
     Ok(image)
 }

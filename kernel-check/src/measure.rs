@@ -9,9 +9,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use demask::Kernels;
 use demask::kernels::ActivationsMut;
-use demask::packed::{
-    BLOCK_ROWS, GROUP, GroupScale, Layout, PackedMatrix, WeightFormat, Width,
-};
+use demask::packed::{BLOCK_ROWS, GROUP, GroupScale, Layout, PackedMatrix, WeightFormat, Width};
 
 use crate::region::region;
 
