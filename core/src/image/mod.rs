@@ -169,7 +169,7 @@ impl<'a> ModelImage<'a> {
         self.layout
     }
 
-    /// Whether a tensor is [`Q4K`](Format::Q4K), which not all kernels read.
+    /// Whether a tensor is [`Q4K`](crate::packed::Format::Q4K), which not all kernels read.
     #[must_use]
     pub fn holds_q4k(&self) -> bool {
         self.holds_q4k

@@ -137,7 +137,7 @@ impl LoadedModel {
     /// From chat messages to text, if the model has a template.
     ///
     /// # Errors
-    /// [`ChatError`](crate::chat::ChatError) if its template cannot be used.
+    /// [`ChatError`] if its template cannot be used.
     pub fn chat_template(&self) -> Result<Option<&ChatTemplate>, &ChatError> {
         self.text.template.as_ref().map(Result::as_ref).transpose()
     }

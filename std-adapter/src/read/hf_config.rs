@@ -4,7 +4,7 @@
 //! published model. Those that would change the arithmetic are checked one by one and refused by
 //! name, never ignored: a model that runs but computes something else is the worst outcome.
 //! Field names and defaults follow the code that was published with each family's checkpoints, see
-//! [`families`](super::families).
+//! `families`.
 
 use std::path::Path;
 

@@ -53,7 +53,7 @@ pub enum RuntimeError {
 #[repr(C, align(64))]
 struct Chunk([u8; 64]);
 
-/// Zeroed memory, aligned for [`Plan::carve`] and to the lines of a cache.
+/// Zeroed memory, aligned for [`Plan::carve`](demask::Plan::carve) and to the lines of a cache.
 #[derive(Default)]
 pub struct Memory(Vec<Chunk>);
 

@@ -3,7 +3,7 @@
 //!
 //! Matrices get the wanted type; vectors, norms and routers become F32. A row that is no whole
 //! number of blocks falls back: from Q4_K to Q5_0, from Q5_K to Q5_1, from Q6_K to Q8_0, and to F16
-//! if it is no multiple of 32 either. Most types spend more bits on a few tensors ([`Mix`]).
+//! if it is no multiple of 32 either. Most types spend more bits on a few tensors (`Mix`).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
