@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Aligned, reseal, with_engine};
+use demask::Pass;
 use demask::decode::{Sampling, Score};
 use demask::image::{Header, ModelImage, peek_config};
 use demask::text::{Specials, Utf8Stream};

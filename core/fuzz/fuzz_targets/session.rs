@@ -64,6 +64,7 @@ fn begin<P: CommitPolicy, X: EosPolicy>(
         block_length: input.block_length.into(),
         steps: input.steps.into(),
         temperature: input.temperature,
+        pinned: 0,
         seed: input.seed,
     };
     match input.length {
