@@ -124,7 +124,7 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 }
 
 /// Every bit of a score.
-fn score_bits(score: &Score) -> [u32; 8] {
+fn score_bits(score: &Score) -> [u32; 10] {
     bytemuck::cast(*score)
 }
 
@@ -144,9 +144,9 @@ fn with_engine<E: Executor, R>(
     work(&mut Engine::new(image, memory, Scalar, executor).unwrap())
 }
 
-fn all_scores<K: Model>(engine: &mut K, canvas: &[u32], wanted: &[u16]) -> Vec<[u32; 8]> {
+fn all_scores<K: Model>(engine: &mut K, canvas: &[u32], wanted: &[u16]) -> Vec<[u32; 10]> {
     let mut scores = vec![Score::default(); wanted.len()];
-    let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
+    let sampling = Sampling { temperature: 0.8, seed: 5, step: 3, ..Sampling::GREEDY };
     engine.score(&Pass::whole(canvas, wanted), &sampling, &mut scores).unwrap();
     scores.iter().map(score_bits).collect()
 }
@@ -179,7 +179,7 @@ fn compare_with_the_contract(image: &ModelImage<'_>, length: usize, random: &mut
         }
         // Scores of all rows, and of masks only, from the same logits.
         for wanted in [&every, &wanted] {
-            let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
+            let sampling = Sampling { temperature: 0.8, seed: 5, step: 3, ..Sampling::GREEDY };
             let score = |&position: &u16| {
                 let logits = &expected[usize::from(position)];
                 let mask = config.mask_id;
@@ -253,7 +253,7 @@ fn tiles_workers_and_room_change_nothing() {
     fn compute<E: Executor>(
         engine: &mut Engine<'_, Scalar, E>,
         (canvas, wanted): (&[u32], &[u16]),
-    ) -> (Vec<[u32; 8]>, Vec<u32>) {
+    ) -> (Vec<[u32; 10]>, Vec<u32>) {
         let mut logits = vec![0.0; canvas.len() * 150];
         engine.logits(canvas, &mut logits).unwrap();
         (all_scores(engine, canvas, wanted), bits(&logits))
@@ -389,7 +389,14 @@ fn a_whole_session_is_the_same_on_any_executor() {
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
         let engine = Engine::new(image, for_engine, Scalar, executor).unwrap();
         let mut session = Session::new(engine, for_session, <Method>::default());
-        let options = Options { block_length: 6, steps: 12, temperature: 0.7, seed: 3, pinned: 0 };
+        let options = Options {
+            block_length: 6,
+            steps: 12,
+            temperature: 0.7,
+            seed: 3,
+            pinned: 0,
+            ..Options::one_block(1)
+        };
         session.begin(&[5, 6, 7, 8], 24, options).unwrap();
         session.run(&mut ()).unwrap();
         (session.canvas().to_vec(), session.checksum().value())
