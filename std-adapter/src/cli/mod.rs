@@ -12,6 +12,7 @@ pub mod options;
 mod outcome;
 mod pack;
 mod plan;
+mod policies;
 mod processor;
 mod quantize;
 mod run;
@@ -74,6 +75,8 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     /// Write an image that a processor runs where it lies
     Pack(pack::PackArgs),
+    /// List the policies, schedules, cache plans and end rules
+    Policies(policies::PoliciesArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),
     /// Show the tokens of a text, or the text of tokens
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
+        Some(Command::Policies(args)) => policies::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Tokenize(args)) => tokenize::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),
