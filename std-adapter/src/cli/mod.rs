@@ -16,6 +16,8 @@ mod policies;
 mod processor;
 mod quantize;
 mod run;
+mod solve;
+mod sweep;
 mod table;
 mod tokenize;
 
@@ -37,6 +39,9 @@ Examples:
   demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4
   demask eval model.dmk --task snips --data valid.jsonl
+  demask policies
+  demask run intents --prompt \"play some jazz\" --policy threshold:p=0.8 --cache none --explain
+  demask sweep intents --task valid.jsonl --policies threshold:0.9 threshold:0.7 --caches none dual
   demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
 ";
@@ -69,6 +74,8 @@ enum Command {
     Infill(infill::InfillArgs),
     /// Score a model on a task
     Eval(eval::EvalArgs),
+    /// Compare ways of decoding on a task
+    Sweep(sweep::SweepArgs),
     /// Show what is in a model
     Inspect(inspect::InspectArgs),
     /// Write an image, or another GGUF file, with weights of another type
@@ -141,6 +148,7 @@ pub fn main() -> ExitCode {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Infill(args)) => infill::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
