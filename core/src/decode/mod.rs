@@ -13,7 +13,10 @@ mod view;
 pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
 pub use needs::Needs;
-pub use policies::{Threshold, TopQ};
+pub use policies::{
+    Ancestral, CREDITS, Credit, CreditPair, Daedal, FirstHitting, Klass, Phases, Remdm, Saber,
+    Threshold, TokenEditing, TopQ, Wino,
+};
 pub use policy::CommitPolicy;
 pub use random::{Filter, Sampling, philox4x32};
 pub use schedule::{Even, Schedule};
