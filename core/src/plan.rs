@@ -1,6 +1,7 @@
 //! How many bytes a model needs within given limits, and how they are handed out.
 
 use crate::cache::KvRing;
+use crate::decode::Needs;
 use crate::image::{ImageError, ModelConfig};
 use crate::memory::{Carver, EngineMemory, ScratchShape, SessionMemory};
 use crate::packed::Layout;
@@ -23,6 +24,10 @@ pub struct Limits {
     pub layout: Layout,
     /// Workers of the [`Executor`](crate::Executor); each has its own scratch memory.
     pub workers: usize,
+    /// What policies will ask of the engine. [`Needs::DIVERGENCE`] and [`Needs::FILTER`] take memory, and
+    /// divergence takes time in every pass: the engine [gives](crate::Model::gives) them only if they are
+    /// planned for.
+    pub needs: Needs,
 }
 
 /// Why limits cannot be met.
@@ -68,6 +73,7 @@ impl core::error::Error for PlanError {}
 ///
 /// # Example
 /// ```
+/// use demask::decode::Needs;
 /// use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 /// use demask::packed::Layout;
 /// use demask::{Limits, Plan};
@@ -78,7 +84,7 @@ impl core::error::Error for PlanError {}
 ///     ffn_dim: 384, context: 128, mask_id: 1, eos_id: 0, rope_theta: 10_000.0, norm_eps: 1e-5,
 ///     rope_pairs: RopePairs::HalfSplit, tied_head: true, features: Features::PLAIN,
 /// };
-/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
+/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1, needs: Needs::NONE }) {
 ///     Ok(plan) => plan,
 ///     Err(_) => panic!("the model does not fit"),
 /// };
