@@ -1,9 +1,9 @@
 //! How many bytes a model needs within given limits, and how they are handed out.
 
 use crate::cache::KvRing;
-use crate::decode::Needs;
+use crate::decode::{DECODERS, Needs};
 use crate::image::{ImageError, ModelConfig};
-use crate::memory::{Carver, EngineMemory, ScratchShape, SessionMemory};
+use crate::memory::{Carver, EngineMemory, LastPass, ScratchShape, SessionMemory};
 use crate::packed::Layout;
 use core::fmt;
 
@@ -101,7 +101,8 @@ pub struct Plan {
 /// Bytes by purpose; they sum to [`Plan::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// Residual stream, `[canvas, model_dim]` floats.
+    /// Residual stream, `[canvas, model_dim]` floats; with [`Needs::DIVERGENCE`] that of the pass before
+    /// too.
     pub hidden: usize,
     /// Keys, values and their scales.
     pub kv_ring: usize,
@@ -179,7 +180,8 @@ impl Plan {
             Some(n) => n,
             None => return Err(PlanError::TooLarge),
         };
-        let hidden = Size::product::<f32>(l.canvas, config.model_dim as usize);
+        let hidden = Size::product::<f32>(l.canvas, config.model_dim as usize)
+            .plus(LastPass::size(config, l));
         let kv_ring = Size::product::<i8>(entries, config.kv_dim())
             .times(2)
             .plus(Size::product::<f32>(entries, config.kv_heads as usize).times(2));
@@ -251,6 +253,10 @@ impl Plan {
         let entries = canvas.checked_mul(c.layers as usize)?;
         let (kv_dim, kv_heads) = (c.kv_dim(), c.kv_heads as usize);
         let hidden = carver.take(canvas, c.model_dim as usize)?;
+        let last = match DECODERS {
+            true => LastPass::take(carver, c, &self.limits)?,
+            false => LastPass::default(),
+        };
         let ring = KvRing {
             keys: carver.take(entries, kv_dim)?,
             values: carver.take(entries, kv_dim)?,
@@ -276,6 +282,8 @@ impl Plan {
                 shape,
                 config: *c,
                 workers: self.limits.workers,
+                needs: self.limits.needs,
+                last,
             },
             session,
         ))

@@ -8,7 +8,7 @@ use common::{
     Aligned, Random, SMALLEST, WIDE_EXPERTS, image_with, random_config, sections, with_q4k,
 };
 use demask::Pass;
-use demask::decode::{Needs, Sampling, Score};
+use demask::decode::{LogitRow, Needs, Sampling, Score};
 use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
 use demask::packed::{Format, Layout};
 use demask::{
@@ -188,8 +188,9 @@ fn compare_with_the_contract(image: &ModelImage<'_>, length: usize, random: &mut
             let sampling = Sampling { temperature: 0.8, seed: 5, step: 3, ..Sampling::GREEDY };
             let score = |&position: &u16| {
                 let logits = &expected[usize::from(position)];
-                let mask = config.mask_id;
-                Score::from_logits(position.into(), logits, mask, &sampling).unwrap()
+                let row = LogitRow::new(position.into(), logits, config.mask_id);
+                let row = LogitRow { current: canvas[usize::from(position)], ..row };
+                row.score(&sampling).unwrap()
             };
             let expected: Vec<_> = wanted.iter().map(score).collect();
             let expected: Vec<_> = expected.iter().map(score_bits).collect();
