@@ -249,6 +249,11 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     }
 }
 
+/// The row that predicts each of these positions.
+fn predicting(positions: &[u16], shifted: bool) -> Rows<'_> {
+    if shifted { Rows::Before(positions) } else { Rows::List(positions) }
+}
+
 /// Hands all `rows` to the executor, cut into pieces of at most a tile.
 fn sweep<T: Split, E: Executor, R: Send>(
     executor: &E,
@@ -315,10 +320,9 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             Some(rows) => Rows::List(rows),
         };
         let sources = match (shifted, wanted) {
-            (false, wanted) => Rows::List(wanted),
             // Row 0 predicts itself and position 1; it must be computed once.
             (true, [0, others @ ..]) if others.first() == Some(&1) => Rows::Before(others),
-            (true, wanted) => Rows::Before(wanted),
+            (shifted, wanted) => predicting(wanted, shifted),
         };
         self.check_rows(pass, sources)?;
         let view = View::new(self.attention(), canvas.len(), pass.visible);
@@ -334,7 +338,7 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
         })
         .map_err(|_| ForwardError::NotFinite { layer: None })?;
         if DECODERS {
-            memory.last.keep(memory.hidden, sources, wanted);
+            memory.last.keep(memory.hidden, predicting(wanted, shifted), wanted);
         }
         Ok(())
     }

@@ -68,7 +68,12 @@ fn the_plan_is_exact_to_the_byte() {
             canvas: 1 + random.below(70),
             tile: 1 + random.below(40),
             workers: 1 + random.below(5),
-            needs: Needs::NONE,
+            needs: [
+                Needs::NONE,
+                Needs::FILTER,
+                Needs::DIVERGENCE,
+                Needs::FILTER.and(Needs::DIVERGENCE),
+            ][random.below(4)],
         };
         let plan = Plan::new(&config, &limits).unwrap();
         assert_eq!((plan.limits(), *plan.config()), (limits, config));
@@ -132,6 +137,28 @@ fn experts_take_scratch_memory_for_choices_and_sums() {
     let wider =
         (5usize * expert * 4).next_multiple_of(16) - (5usize * dense * 4).next_multiple_of(16);
     assert_eq!(scratch(&with), scratch(&without) + own + wider);
+}
+
+#[test]
+#[cfg(feature = "decoders")]
+fn decoders_take_memory_only_if_they_are_planned_for() {
+    let limits =
+        Limits { canvas: 11, tile: 5, layout: Layout::Rows16, workers: 1, needs: Needs::NONE };
+    let parts = |needs| Plan::new(&DEVICE, &Limits { needs, ..limits }).unwrap().parts();
+    let none = parts(Needs::NONE);
+    // Ids and logits of 64 candidates, and their number.
+    let filter = parts(Needs::FILTER);
+    assert_eq!(filter.scratch - none.scratch, (5usize * (64 * 8 + 4)).next_multiple_of(16));
+    assert_eq!(filter.hidden, none.hidden);
+    // Rows of the last pass and which there are; one tile of them quantized, its logits and sums.
+    let divergence = parts(Needs::DIVERGENCE);
+    assert_eq!(divergence.hidden - none.hidden, 11 * 128 * 4 + 16);
+    let words = Layout::Rows16.activation_words(5, 4).unwrap();
+    let scratch = words * 4 + 5 * 64 * 4 + (5usize * 5 * 4).next_multiple_of(16);
+    assert_eq!(divergence.scratch - none.scratch, scratch);
+    // Nothing else takes any.
+    let others = Needs::SHADOWS.and(Needs::VISIBILITY).and(Needs::BIAS).and(Needs::REVISIONS);
+    assert_eq!(parts(others), none);
 }
 
 #[test]

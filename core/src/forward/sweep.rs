@@ -255,10 +255,7 @@ pub(super) fn head_scores<K: Kernels>(
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
     let (kernels, outer) = (context.kernels, context.outer);
-    let tile = match piece.shifted {
-        true => Rows::Before(piece.positions),
-        false => Rows::List(piece.positions),
-    };
+    let tile = super::predicting(piece.positions, piece.shifted);
     let input = context.input(tile, piece.hidden, 0, outer.output_norm);
     let format = outer.head.format();
     let x = input.quantize(kernels, format, s.row, &mut s.activations)?;
