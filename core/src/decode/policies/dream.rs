@@ -1,7 +1,7 @@
 //! Dream's orders by rank.
 
 use super::Rank;
-use crate::decode::{CommitPolicy, Edit, StepView, gumbel_of};
+use crate::decode::{CommitPolicy, Edit, StepView};
 use crate::session::MIN_TEMPERATURE;
 
 /// Dream's `maskgit_plus`, `topk_margin` and `entropy`: the schedule's count of positions with the
@@ -50,7 +50,7 @@ impl CommitPolicy for Dream {
         for score in view.candidates() {
             let mut commit = view.proposed_by(score, self.rank.of(score));
             if self.temperature > 0.0 {
-                let noise = gumbel_of(view.uniform(score.position, 0));
+                let noise = view.gumbel(score.position, 0);
                 commit.confidence = (commit.confidence / self.temperature + noise).max(f32::MIN);
             }
             edit.offer(commit, view.quota);

@@ -52,7 +52,7 @@ impl CommitPolicy for EntropyBound {
             others += if entropy < largest { entropy } else { largest };
             largest = largest.max(entropy);
             passes = passes && others <= self.nats;
-            passes || core::mem::take(&mut first)
+            core::mem::take(&mut first) || passes
         });
     }
 }

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn every_position_is_equally_likely() {
-        let (canvas, open, scores) = ([MASK; 8], [1; 8], scores(&[0.9, 0.1, 0.5, 0.5, 0.5, 0.5, 0.2, 1.0]));
+        let (canvas, open, scores) =
+            ([MASK; 8], [1; 8], scores(&[0.9, 0.1, 0.5, 0.5, 0.5, 0.5, 0.2, 1.0]));
         let mut counts = [0u32; 8];
         for seed in 0..8000 {
             let view = StepView { quota: 2, seed, ..view(&canvas, &open, &scores) };
