@@ -55,10 +55,12 @@ where
     /// Where the block that begins at `start` ends.
     fn block_end(&self, start: usize) -> usize {
         let index = self.block_index + usize::from(self.block_open);
-        let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
-        let length = own.unwrap_or(self.options.block_length).max(1);
+        let length = self.options.block_length.max(1);
         let end = match self.model.attention() {
-            Attention::Bidirectional => start.saturating_add(length),
+            Attention::Bidirectional => {
+                let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
+                start.saturating_add(own.unwrap_or(length).max(1))
+            }
             // Aligned to position 0.
             Attention::BlockCausal(_) => {
                 let block = start.checked_div(length).unwrap_or(0).saturating_add(1);
@@ -99,6 +101,7 @@ where
             step: self.step_in_block,
             steps: self.options.steps / self.blocks.max(1),
             blocks: self.blocks,
+            block: self.block_index,
             length: self.region.len(),
             masks: self.masks_at_block_start,
             left: count_of(block, self.vocabulary.mask_id),
@@ -184,8 +187,13 @@ where
     /// Lists the masks left of the block's end, and what the policy needs besides; their number.
     fn gather_wanted(&mut self, needs: Needs) -> usize {
         let mask = self.vocabulary.mask_id;
-        let end = if needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
-        let block = match needs.include(Needs::BLOCK_ROWS) {
+        let all = needs.include(Needs::ALL_ROWS);
+        // Later blocks are nothing to a row of block-causal attention.
+        let behind = (all || needs.include(Needs::ALL_MASKS))
+            && self.model.attention() == Attention::Bidirectional;
+        let end = if behind { self.len } else { self.block.end };
+        let decided = match needs.include(Needs::BLOCK_ROWS) {
+            _ if all => self.region.clone(),
             true => self.block.clone(),
             false => 0..0,
         };
@@ -193,7 +201,7 @@ where
         // The canvas first: the range must not be asked for a position that is none.
         let wanted = canvas
             .zip(0u16..)
-            .filter(|(id, position)| **id == mask || block.contains(&usize::from(*position)));
+            .filter(|(id, position)| **id == mask || decided.contains(&usize::from(*position)));
         let mut n = 0;
         for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(wanted) {
             *slot = position;

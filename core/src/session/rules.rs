@@ -15,9 +15,10 @@ pub const MAX_POST_STEPS: usize = 16;
 pub(super) struct Rules {
     /// Of the policy.
     pub(super) needs: Needs,
-    /// The policy brings itself to an end, and may take back more than it commits until then.
+    /// The policy brings itself to an end, and until then may take back more than it commits, or decide
+    /// nothing.
     pub(super) free: bool,
-    /// The block has had its passes: everything left is committed now.
+    /// The block has had its passes: everything left is committed now, and nothing is taken back.
     pub(super) capped: bool,
 }
 
@@ -34,7 +35,8 @@ impl Rules {
         self.limit_revisions(view, edit, vocabulary);
         let masks = view.count.left > 0 || view.candidates().next().is_some();
         let grows = self.needs.include(Needs::RESIZING) && edit.insertion().is_some();
-        if self.capped || masks && edit.commits().is_empty() && !grows {
+        let idle = edit.commits().is_empty() && !grows && !self.free;
+        if masks && (self.capped || idle) {
             let limit = if self.capped { usize::MAX } else { 1 };
             edit.clear_commits();
             edit.limit_revisions(0);
@@ -42,7 +44,7 @@ impl Rules {
                 edit.offer(view.proposed(score), limit);
             }
             edit.retain(legal);
-            if self.capped && masks && edit.commits().is_empty() {
+            if self.capped && edit.commits().is_empty() {
                 return Err(SessionError::NoProgress);
             }
         }
@@ -56,7 +58,7 @@ impl Rules {
         if !self.needs.include(Needs::REVISIONS) {
             return edit.limit_revisions(0);
         }
-        let mut room = match self.free {
+        let mut room = match self.free && !self.capped {
             true => usize::MAX,
             false => edit.commits().len().saturating_sub(1),
         };
@@ -116,7 +118,7 @@ where
             // The prompt stays.
             self.len = self.len.min(end.max(self.region.start));
             self.region.end = self.region.end.min(self.len);
-            self.block.end = self.block.end.min(self.len);
+            self.block = self.block.start.min(self.len)..self.block.end.min(self.len);
         }
     }
 
@@ -137,9 +139,13 @@ where
         open.get_mut(position..end).unwrap_or_default().fill(1);
         self.len = len;
         self.region.end += count;
-        if position <= self.block.end {
-            self.block.end += count;
-            self.candidates_at_block_start += count;
+        // What grows gets the passes for it.
+        self.candidates_at_block_start = self.candidates_at_block_start.saturating_add(count);
+        if position < self.block.start {
+            self.block = self.block.start + count..self.block.end + count;
+        } else if self.blocks <= 1 {
+            // The only block is the whole answer; one of several keeps its length.
+            self.block.end = self.region.end;
         }
     }
 
