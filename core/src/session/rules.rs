@@ -143,10 +143,11 @@ where
         self.candidates_at_block_start = self.candidates_at_block_start.saturating_add(count);
         if position < self.block.start {
             self.block = self.block.start + count..self.block.end + count;
-        } else if self.blocks <= 1 {
-            // The only block is the whole answer; one of several keeps its length.
-            self.block.end = self.region.end;
         }
+        // The only block is the whole answer; one of several has the planned length.
+        let own = if self.blocks > 1 { self.options.block_length } else { usize::MAX };
+        let end = self.block.start.saturating_add(own).min(self.region.end);
+        self.block.end = self.block.end.max(end);
     }
 
     /// Tokens that have left the front of the canvas do not come back.

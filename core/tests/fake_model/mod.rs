@@ -26,7 +26,7 @@ pub struct Table {
     /// Whether decided positions may be scored.
     pub decided_rows: bool,
     /// Logits of the last pass that scored a position.
-    last: BTreeMap<u32, Vec<f32>>,
+    pub last: BTreeMap<u32, Vec<f32>>,
 }
 
 impl Table {
