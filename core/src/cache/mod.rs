@@ -4,6 +4,7 @@ mod plan;
 mod plans;
 mod ring;
 
+pub(crate) use plan::keep_in_front;
 pub use plan::{CachePlan, CacheView, Decided, RowList};
 pub use plans::{BlockCache, DualCache, NoCache, PrefixCache};
 pub use ring::{ATTENTION_FLOOR, KvHead, KvLayer, KvLayerMut, KvRing};
