@@ -172,8 +172,8 @@ fn approximate_plans_that_refresh_every_step_are_exact() {
         let canvas = prompt.len() + length;
         let job = Job { canvas, prompt, length, threshold: 0.2, options };
         let (plain, _) = decode(&image, &job, NoCache).unwrap();
-        assert_eq!(decode(&image, &job, PrefixCache).unwrap().0, plain, "case {case}");
-        assert_eq!(decode(&image, &job, DualCache).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, PrefixCache::default()).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, DualCache::default()).unwrap().0, plain, "case {case}");
     }
 }
 
@@ -188,8 +188,8 @@ fn dual_and_prefix_compute_fewer_rows_and_finish() {
         let prompt = prompt(9, &mut random);
         let job = Job { canvas: 41, prompt, length: 32, threshold: 2.0, options };
         let (plain, all) = decode(&image, &job, NoCache).unwrap();
-        let (prefix, fewer) = decode(&image, &job, PrefixCache).unwrap();
-        let (dual, fewest) = decode(&image, &job, DualCache).unwrap();
+        let (prefix, fewer) = decode(&image, &job, PrefixCache::default()).unwrap();
+        let (dual, fewest) = decode(&image, &job, DualCache::default()).unwrap();
         assert_eq!(all, 32 * 41);
         assert!(fewest * 3 < all && fewest < fewer && fewer < all, "{fewest} {fewer} {all}");
         for record in [plain, prefix, dual] {

@@ -246,8 +246,8 @@ impl Decoding {
         };
         let cache: AnyCache = match self.cache {
             CacheName::None => Box::new(NoCache),
-            CacheName::Prefix => Box::new(PrefixCache),
-            CacheName::Dual => Box::new(DualCache),
+            CacheName::Prefix => Box::new(PrefixCache::default()),
+            CacheName::Dual => Box::new(DualCache::default()),
             CacheName::Block => Box::new(BlockCache::default()),
         };
         Method { policy, schedule: Even, eos: self.eos.clone(), cache }
