@@ -119,7 +119,7 @@ impl CachePlan for D2Cache<'_> {
     }
 
     fn capacity(&self) -> usize {
-        self.current.capacity().min(self.rank.len())
+        self.current.capacity().min(self.confidence.len())
     }
 
     fn limits_candidates(&self) -> bool {
