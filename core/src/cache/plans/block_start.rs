@@ -1,6 +1,6 @@
 //! Everything at the start of a block, then less: Fast-dLLM's caches, and dInfer's between the two.
 
-use super::current::Stale;
+use super::current::{Stale, add_candidates};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use core::ops::Range;
 
@@ -47,6 +47,7 @@ impl CachePlan for PrefixCache {
         let start = if refreshes(view, self.every) { 0 } else { self.start };
         self.stale.add_to(rows, view.visible_end());
         rows.add_all(start..view.visible_end());
+        add_candidates(view, rows);
     }
 
     fn decided(&mut self, step: &Decided<'_>) {
@@ -117,6 +118,7 @@ impl Around {
             true => rows.add_all(0..visible),
             false => rows.add_all(self.start..self.end),
         }
+        add_candidates(view, rows);
     }
 
     fn decided(&mut self, step: &Decided<'_>) {

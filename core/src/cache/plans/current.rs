@@ -1,6 +1,6 @@
 //! Which slots hold what stands on the canvas: what every plan with a choice of rows has to know.
 
-use crate::cache::{Decided, RowList};
+use crate::cache::{CacheView, Decided, RowList};
 use crate::decode::Commit;
 
 /// A set of slots in borrowed bits: those whose keys and values were computed from the token that stands
@@ -44,6 +44,15 @@ impl<'a> Current<'a> {
         if let Some(byte) = self.bits.get_mut(slot / 8) {
             *byte &= !(1 << (slot % 8));
         }
+    }
+}
+
+/// Adds what every candidate needs: its own row, and the one that predicts it.
+pub(super) fn add_candidates(view: &CacheView<'_>, rows: &mut RowList<'_>) {
+    let end = view.visible_end();
+    for position in view.candidates() {
+        rows.add(view.row_of(position));
+        rows.add_all(usize::from(position)..end.min(usize::from(position) + 1));
     }
 }
 

@@ -21,7 +21,7 @@ pub struct D2Cache<'a> {
     current: Current<'a>,
     /// Confidence per position; below 0 where nothing is known.
     confidence: &'a mut [f32],
-    /// Confidence times density per candidate.
+    /// Confidence times density per candidate; infinite for those that may be committed.
     rank: &'a mut [f32],
     masks: usize,
     sigma: f32,
@@ -126,6 +126,11 @@ impl CachePlan for D2Cache<'_> {
         true
     }
 
+    /// A row may be computed for its own sake and predict a mask that was not chosen.
+    fn is_candidate(&self, position: u16) -> bool {
+        self.rank_of(position) == f32::INFINITY
+    }
+
     fn begin(&mut self, _: Range<usize>) {
         self.current.clear();
         self.confidence.fill(UNKNOWN);
@@ -149,6 +154,13 @@ impl CachePlan for D2Cache<'_> {
         }
         if view.candidates().next().is_none() {
             rows.add_all(view.block.start..view.block.end.min(end));
+        }
+        for position in view.candidates() {
+            let own = usize::from(position);
+            let both = rows.contains(view.row_of(position)) && (own >= end || rows.contains(own));
+            if let Some(rank) = self.rank.get_mut(own).filter(|_| both) {
+                *rank = f32::INFINITY;
+            }
         }
         self.current.computed(rows);
     }

@@ -1,6 +1,6 @@
 //! Everything again when a decision was uncertain.
 
-use super::current::{Current, edits};
+use super::current::{Current, add_candidates, edits};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use core::ops::Range;
 
@@ -65,12 +65,9 @@ impl CachePlan for EntropyRefresh<'_> {
         for row in (0..end).filter(|row| self.refresh || !self.current.has(*row)) {
             rows.add(row);
         }
-        for position in view.candidates().map(usize::from).filter(|position| *position < end) {
-            rows.add(position);
-        }
-        for &position in self.recent.iter().take(self.decided) {
-            rows.add(usize::from(position));
-        }
+        add_candidates(view, rows);
+        let recent = self.recent.iter().take(self.decided).map(|position| usize::from(*position));
+        recent.filter(|position| *position < end).for_each(|position| rows.add(position));
         view.wanted.iter().for_each(|&position| rows.add(view.row_of(position)));
         self.current.computed(rows);
     }

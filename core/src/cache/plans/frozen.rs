@@ -1,6 +1,6 @@
 //! What has been computed stays: caches without a refresh.
 
-use super::current::Stale;
+use super::current::{Stale, add_candidates};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use crate::decode::Needs;
 use crate::model::Visible;
@@ -52,6 +52,7 @@ impl CachePlan for FreeCache {
         let start = if self.repairs || view.forward == 0 { self.start } else { clean };
         self.stale.add_to(rows, view.visible_end());
         rows.add_all(start..view.visible_end());
+        add_candidates(view, rows);
         self.start = clean;
     }
 
