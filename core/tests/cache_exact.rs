@@ -4,7 +4,10 @@
 mod common;
 
 use common::{Aligned, Random, SMALLEST, image, random_config};
-use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
+use demask::cache::{
+    BlockCache, CachePlan, CacheView, DkvCache, DualCache, EntropyRefresh, FreeCache, NoCache,
+    PrefixCache, RowList, SubBlockCache, VicinityCache,
+};
 use demask::decode::{Even, FillAll, Needs, Score, Threshold};
 use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
@@ -178,8 +181,8 @@ fn approximate_plans_that_refresh_every_step_are_exact() {
         let canvas = prompt.len() + length;
         let job = Job { canvas, prompt, length, threshold: 0.2, options };
         let (plain, _) = decode(&image, &job, NoCache).unwrap();
-        assert_eq!(decode(&image, &job, PrefixCache).unwrap().0, plain, "case {case}");
-        assert_eq!(decode(&image, &job, DualCache).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, PrefixCache::default()).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, DualCache::default()).unwrap().0, plain, "case {case}");
     }
 }
 
@@ -194,14 +197,50 @@ fn dual_and_prefix_compute_fewer_rows_and_finish() {
         let prompt = prompt(9, &mut random);
         let job = Job { canvas: 41, prompt, length: 32, threshold: 2.0, options };
         let (plain, all) = decode(&image, &job, NoCache).unwrap();
-        let (prefix, fewer) = decode(&image, &job, PrefixCache).unwrap();
-        let (dual, fewest) = decode(&image, &job, DualCache).unwrap();
+        let (prefix, fewer) = decode(&image, &job, PrefixCache::default()).unwrap();
+        let (dual, fewest) = decode(&image, &job, DualCache::default()).unwrap();
         assert_eq!(all, 32 * 41);
         assert!(fewest * 3 < all && fewest < fewer && fewer < all, "{fewest} {fewer} {all}");
         for record in [plain, prefix, dual] {
             assert_eq!(record.steps.len(), 32);
             assert!(!record.canvas.contains(&1));
         }
+    }
+}
+
+/// In a network of one layer keys and values depend on their own token and position only, so every plan
+/// whose trusted slots hold what stands there scores like none.
+#[test]
+fn in_a_network_of_one_layer_every_plan_is_exact() {
+    let mut random = Random(8);
+    for case in 0..30 {
+        let config = model(Attention::Bidirectional, case % 2 == 0, &mut random);
+        let image = image(with_layers(config, 1), Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let mut prompt = prompt(2 + random.below(9), &mut random);
+        if case % 3 == 0 {
+            prompt[1] = 1;
+        }
+        let block = 1 + random.below(6);
+        let blocks = 1 + random.below(4);
+        let options = options(block, blocks, &mut random);
+        let (length, canvas) = (block * blocks, prompt.len() + block * blocks);
+        let job = Job { canvas, prompt, length, threshold: 0.2, options };
+        let (plain, all) = decode(&image, &job, NoCache).unwrap();
+        let (bits, recent) = (&mut [0xff; 8], &mut [0; 3]);
+        let compare = |plan: &mut dyn CachePlan| {
+            let (cached, rows) = decode(&image, &job, &mut *plan).unwrap();
+            assert_eq!(cached, plain, "{}, case {case}: {job:?}", plan.name());
+            assert!(rows <= all);
+        };
+        compare(&mut PrefixCache::default());
+        compare(&mut DualCache::default());
+        compare(&mut VicinityCache::new(2, 1, 0));
+        compare(&mut DkvCache::decode(bits));
+        compare(&mut DkvCache::prefill(bits).across_blocks());
+        compare(&mut DkvCache::pd(bits));
+        compare(&mut FreeCache::repaired());
+        compare(&mut EntropyRefresh::new(bits, recent, 99.0));
     }
 }
 
@@ -226,6 +265,8 @@ fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
         let (cached, _) = decode(&image, &job, BlockCache::default()).unwrap();
         let (plain, _) = decode(&image, &job, Everything).unwrap();
         assert_eq!(cached, plain, "case {case}: {job:?}");
+        let sub_blocks = decode(&image, &job, SubBlockCache::default()).unwrap().0;
+        assert_eq!(sub_blocks, plain, "case {case}: {job:?}");
         // Nothing is lost: pinned tokens, what was dropped, and what is on the canvas.
         assert_eq!(cached.dropped.len() + cached.canvas.len(), job.prompt.len() + length);
         assert!(cached.canvas.len() <= canvas && !cached.canvas.contains(&config.mask_id));
