@@ -4,7 +4,7 @@ use super::{HOST_TILE, Memory, Network, RuntimeError, Settings};
 use crate::detect::WithKernels;
 use crate::load::LoadedModel;
 use crate::pool::Pool;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::Attention;
 use demask::packed::Layout;
 use demask::{Engine, ForwardError, Kernels, Limits, Model, ModelImage, Pass, Plan, Vocabulary};
@@ -144,6 +144,10 @@ impl<K: Kernels> Model for Packed<'_, K> {
 
     fn shifted_logits(&self) -> bool {
         self.0.shifted_logits()
+    }
+
+    fn gives(&self) -> Needs {
+        self.0.gives()
     }
 
     fn begin(&mut self) {
