@@ -95,7 +95,7 @@ fn time_decode(
     let decoding = args.decode.decoding(model, 0)?;
     args.decode.announce(&decoding);
     let mut memory = Memory::default();
-    let settings = args.machine.settings(decoding.canvas);
+    let settings = decoding.settings(args.machine.threads(), args.machine.kernels);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     let length = decoding.length;
     with_session(&mut *network, &decoding, |session| {

@@ -151,7 +151,7 @@ impl Chat<'_> {
             }
         };
         self.args.decode.announce(&decoding);
-        let settings = self.args.machine.settings(decoding.canvas);
+        let settings = decoding.settings(self.args.machine.threads(), self.args.machine.kernels);
         let mut network = self.runtime.network(&settings, &mut self.memory).problem()?;
         let mut outcome = Outcome::of(&*network, load + started.elapsed(), ids.len());
         with_session(&mut *network, &decoding, |session| {

@@ -43,7 +43,7 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
     args.decode.announce(&decoding);
     let runtime = args.model.runtime(&model)?;
     let mut memory = Memory::default();
-    let settings = args.machine.settings(decoding.canvas);
+    let settings = decoding.settings(args.machine.threads(), args.machine.kernels);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     let mut outcome = Outcome::of(&*network, opened.elapsed(), canvas.len());
     with_session(&mut *network, &decoding, |session| {

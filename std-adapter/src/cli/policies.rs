@@ -101,7 +101,7 @@ fn words(needs: Needs) -> Value {
 }
 
 fn list<K: Part>() -> Vec<Value> {
-    K::table().iter().map(describe).collect()
+    K::entries().map(describe).collect()
 }
 
 /// Every part of what was asked for, with the values that it would have.
@@ -112,7 +112,7 @@ fn details<K: Part>(spec: Option<&Spec<K>>) -> Vec<Value> {
 
 fn section<K: Part>(out: &mut impl Write, title: &str) -> io::Result<()> {
     writeln!(out, "{title} ({})\n", K::OPTION)?;
-    let rows: Vec<Vec<String>> = K::table().iter().map(summary).collect();
+    let rows: Vec<Vec<String>> = K::entries().map(summary).collect();
     table::print(out, &["name", "constants", "result", "memory", "source"], &rows)?;
     writeln!(out)
 }

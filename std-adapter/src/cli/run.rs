@@ -94,7 +94,7 @@ fn answer(job: &Job<'_>, decode: &DecodeArgs, output: &OutputArgs) -> Result<(),
     let decoding = decode.decoding(job.model, job.prompt.len())?;
     decode.announce(&decoding);
     let mut memory = Memory::default();
-    let settings = job.machine.settings(decoding.canvas);
+    let settings = decoding.settings(job.machine.threads(), job.machine.kernels);
     let mut network = job.runtime.network(&settings, &mut memory).problem()?;
     let mut outcome = Outcome::of(&*network, job.opened.elapsed(), job.prompt.len());
     with_session(&mut *network, &decoding, |session| {

@@ -6,7 +6,7 @@ use super::{CliError, Problem};
 use crate::detect::Choice;
 use crate::load::LoadedModel;
 use crate::prompt;
-use crate::runtime::{Memory, Runtime, Settings};
+use crate::runtime::{Memory, Runtime};
 use crate::usage;
 use demask::StepEvent;
 use demask::text::Specials;
@@ -62,7 +62,7 @@ impl Solver<'_> {
         let tokenizer = tokenizer_of(self.model).map_err(Unsolved::Failed)?;
         let (ids, decoding) = self.prepare(text, decode).map_err(refused)?;
         let mut memory = Memory::default();
-        let settings = Settings { canvas: decoding.canvas, threads: 1, kernels: self.kernels };
+        let settings = decoding.settings(1, self.kernels);
         let network = self.runtime.network(&settings, &mut memory);
         let mut network = network.problem().map_err(Unsolved::Failed)?;
         // The float reference works on a thread of its own.
@@ -94,7 +94,7 @@ impl Solver<'_> {
     pub(super) fn fingerprint(&self, text: &str, decode: &DecodeArgs) -> Result<String, CliError> {
         let (ids, decoding) = self.prepare(text, decode)?;
         let mut memory = Memory::default();
-        let settings = Settings { canvas: decoding.canvas, threads: 1, kernels: self.kernels };
+        let settings = decoding.settings(1, self.kernels);
         let mut network = self.runtime.network(&settings, &mut memory).problem()?;
         with_session(&mut *network, &decoding, |session| {
             session.begin(&ids, decoding.length, decoding.options).problem()?;

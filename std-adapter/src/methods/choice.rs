@@ -70,10 +70,10 @@ impl Default for Choice {
     /// The first of each table: one token per step, everything computed, until the text ends.
     fn default() -> Self {
         Self {
-            policy: Spec::of(&Policy::table()[0]),
-            schedule: Spec::of(&Counts::table()[0]),
-            end: Spec::of(&End::table()[0]),
-            cache: Spec::of(&Plan::table()[0]),
+            policy: Spec::of(Policy::first()),
+            schedule: Spec::of(Counts::first()),
+            end: Spec::of(End::first()),
+            cache: Spec::of(Plan::first()),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! End rules.
 
+use super::parameter::number;
 use super::{End, Entry, Facts, Part};
-use demask::decode::{EosPolicy, FillAll, StopAtEos};
+use demask::decode::{
+    EosPolicy, EosRamp, FillAll, StopAtEos, SuppressLogit, SuppressRank, TruncateAtEos,
+};
 
-static TABLE: &[Entry<End>] = &[
+static TABLES: &[&[Entry<End>]] = &[&[
     Entry {
         name: "stop",
         aliases: &[],
@@ -24,7 +27,63 @@ static TABLE: &[Entry<End>] = &[
         published: None,
         build: |_| Ok(Box::new(FillAll)),
     },
-];
+    Entry {
+        name: "truncate",
+        aliases: &["eotp"],
+        rule: "like stop, and the canvas ends with the text",
+        source: "Learn2PD, arXiv 2509.25188",
+        parameters: &[],
+        wraps: false,
+        published: None,
+        build: |_| Ok(Box::new(TruncateAtEos)),
+    },
+    Entry {
+        name: "suppress-logit",
+        aliases: &["eos-inf"],
+        rule: "the end token is never proposed",
+        source: "LLaDA, arXiv 2502.09992",
+        parameters: &[],
+        wraps: false,
+        published: None,
+        build: |_| Ok(Box::new(SuppressLogit)),
+    },
+    Entry {
+        name: "suppress-rank",
+        aliases: &[],
+        rule: "positions that propose the end token come after all others; the rule inside says where the text ends",
+        source: "LLaDA, arXiv 2502.09992",
+        parameters: &[],
+        wraps: true,
+        published: None,
+        build: |m| Ok(Box::new(SuppressRank(m.inner()?))),
+    },
+    Entry {
+        name: "eoser",
+        aliases: &["gamma-ramp"],
+        rule: "the rank of the end token grows from a factor to 1; the rule inside says where the text ends",
+        source: "EOSER, arXiv 2509.23924",
+        parameters: &[number("from", 0.4, (0.0, 1.0), "factor in the first step of a block")],
+        wraps: true,
+        published: None,
+        build: |m| {
+            let from = m.number("from");
+            Ok(Box::new(EosRamp::linear().starting_at(from).then(m.inner()?)))
+        },
+    },
+    Entry {
+        name: "eoser-ascending",
+        aliases: &[],
+        rule: "the same for the ascending schedule, by what is filled",
+        source: "EOSER, arXiv 2509.23924",
+        parameters: &[number("from", 0.01, (0.0, 1.0), "factor in the first step")],
+        wraps: true,
+        published: None,
+        build: |m| {
+            let from = m.number("from");
+            Ok(Box::new(EosRamp::ascending().starting_at(from).then(m.inner()?)))
+        },
+    },
+]];
 
 impl Part for End {
     type Boxed<'m> = Box<dyn EosPolicy + 'm>;
@@ -32,8 +91,8 @@ impl Part for End {
     const KIND: &'static str = "end rule";
     const OPTION: &'static str = "--eos";
 
-    fn table() -> &'static [Entry<Self>] {
-        TABLE
+    fn tables() -> &'static [&'static [Entry<Self>]] {
+        TABLES
     }
 
     fn facts(part: &Self::Boxed<'_>) -> Facts {

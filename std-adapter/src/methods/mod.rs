@@ -45,6 +45,7 @@ pub use parameter::{Kind, Parameter, Value};
 pub use pieces::{PartsMemory, Pieces};
 pub use spec::Spec;
 
+use bytemuck::{AnyBitPattern, NoUninit};
 use demask::decode::Needs;
 use parameter::Arguments;
 
@@ -81,6 +82,11 @@ pub struct Published {
     pub of: Cost,
     /// On which model and task.
     pub on: &'static str,
+}
+
+/// A published gain, as tables write it.
+const fn published(times: f64, of: Cost, on: &'static str) -> Option<Published> {
+    Some(Published { times, of, on })
 }
 
 /// What a decode takes.
@@ -121,7 +127,17 @@ pub trait Part: Sized + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'sta
     const OPTION: &'static str;
 
     /// All of this kind; the first one is what a wrapper without another is put around.
-    fn table() -> &'static [Entry<Self>];
+    fn tables() -> &'static [&'static [Entry<Self>]];
+
+    /// All of this kind, in the order of listings.
+    fn entries() -> impl Iterator<Item = &'static Entry<Self>> + Clone {
+        Self::tables().iter().copied().flatten()
+    }
+
+    /// The first of them: what decodes when nothing else is asked for.
+    fn first() -> &'static Entry<Self> {
+        &Self::tables()[0][0]
+    }
 
     /// What it says of itself.
     fn facts(part: &Self::Boxed<'_>) -> Facts;
@@ -174,8 +190,8 @@ pub struct Setting<'a> {
     pub eos_id: u32,
     /// Other tokens that end one.
     pub stop_ids: &'a [u32],
-    /// The row before a position predicts it.
-    pub shifted_logits: bool,
+    /// Key of random numbers.
+    pub seed: u64,
 }
 
 impl Setting<'_> {
@@ -189,7 +205,7 @@ impl Setting<'_> {
             block_length: 32,
             eos_id: 0,
             stop_ids: &[],
-            shifted_logits: false,
+            seed: 0,
         }
     }
 }
@@ -198,10 +214,8 @@ impl Setting<'_> {
 pub(crate) struct Making<'a, 'm, K: Part> {
     arguments: &'a Arguments,
     /// What is known of the decode.
-    #[allow(dead_code, reason = "methods that depend on the canvas or the model read it")]
     pub(crate) setting: &'a Setting<'a>,
     /// Where its memory comes from.
-    #[allow(dead_code, reason = "methods with memory between steps take from it")]
     pub(crate) memory: &'a mut Pieces<'m>,
     /// What it is put around.
     inner: Option<K::Boxed<'m>>,
@@ -214,19 +228,28 @@ impl<'m, K: Part> Making<'_, 'm, K> {
     }
 
     /// A parameter that is a whole number.
-    #[allow(dead_code, reason = "for entries with such a parameter")]
     pub(crate) fn count(&self, name: &str) -> usize {
         self.arguments.count(name)
     }
 
     /// A parameter that is a word.
-    #[allow(dead_code, reason = "for entries with such a parameter")]
     pub(crate) fn word(&self, name: &str) -> &str {
         self.arguments.word(name)
     }
 
+    /// One zeroed element for every position of the canvas.
+    pub(crate) fn per_position<T: AnyBitPattern + NoUninit>(
+        &mut self,
+    ) -> Result<&'m mut [T], MethodError> {
+        self.memory.take(self.setting.canvas)
+    }
+
+    /// One bit for every position of the canvas.
+    pub(crate) fn bits(&mut self) -> Result<&'m mut [u8], MethodError> {
+        self.memory.take(self.setting.canvas.div_ceil(8))
+    }
+
     /// What a wrapper is put around.
-    #[allow(dead_code, reason = "for entries that wrap")]
     pub(crate) fn inner(&mut self) -> Result<K::Boxed<'m>, MethodError> {
         self.inner.take().ok_or(MethodError::NothingInside)
     }

@@ -63,7 +63,6 @@ pub(crate) const fn number(
 }
 
 /// A parameter that is a whole number.
-#[allow(dead_code, reason = "for entries with such a parameter")]
 pub(crate) const fn count(
     name: &'static str,
     default: usize,
@@ -74,7 +73,6 @@ pub(crate) const fn count(
 }
 
 /// A parameter that is one of some words.
-#[allow(dead_code, reason = "for entries with such a parameter")]
 pub(crate) const fn word(
     name: &'static str,
     words: &'static [&'static str],

@@ -115,10 +115,13 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[Dream],
         level: Level::Faithful,
-        policy: "low-confidence",
+        policy: "entropy",
+        schedule: "dream",
         end: "fill",
         block: Block::Whole,
-        source: "Dream's evaluation",
+        temperature: 0.1,
+        filter: Filter { tempered: true, top_k: 0, top_p: 0.9 },
+        source: "Dream's evaluation: entropy, temperature 0.1, top-p 0.9, one step per token",
         ..COMMON
     },
     Preset {
@@ -149,23 +152,24 @@ pub static ALL: &[Preset] = &[
         families: &[Sdar],
         level: Level::Balanced,
         cache: "block",
+        policy: "dynamic:p=0.9,least=1",
         block: Block::Own,
-        source: "SDAR's dynamic rule at 0.9",
+        source: "SDAR's dynamic rule at 0.9, one token per pass at least",
         ..COMMON
     },
     Preset {
         families: &[Sdar],
         level: Level::Fast,
-        policy: "threshold:p=0.85",
+        policy: "dynamic:p=0.85,least=1",
         cache: "block",
         block: Block::Own,
-        source: "SDAR's dynamic rule at 0.85",
+        source: "SDAR's dynamic rule at 0.85, one token per pass at least",
         ..COMMON
     },
     Preset {
         families: &[FastDllm2],
         level: Level::Faithful,
-        policy: "threshold:p=1",
+        policy: "dynamic:p=1,least=1",
         cache: "block",
         block: Block::Tokens(8),
         source: "Fast-dLLM v2: threshold 1, which is one token per step, sub-blocks of 8",
@@ -174,7 +178,7 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[FastDllm2],
         level: Level::Balanced,
-        policy: "threshold:p=0.95",
+        policy: "dynamic:p=0.95,least=1",
         cache: "block",
         block: Block::Tokens(8),
         source: "Fast-dLLM v2's sampler: threshold 0.95, sub-blocks of 8",
@@ -183,6 +187,7 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[FastDllm2],
         level: Level::Fast,
+        policy: "dynamic:p=0.9,least=1",
         cache: "block",
         block: Block::Tokens(32),
         source: "Fast-dLLM v2's demo: threshold 0.9, sub-blocks of 32",
@@ -191,7 +196,7 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[Llada2],
         level: Level::Faithful,
-        policy: "threshold:p=0.95",
+        policy: "dynamic:p=0.95,least=1",
         cache: "block",
         source: "LLaDA2.0: threshold 0.95, blocks of 32",
         ..COMMON
@@ -199,6 +204,7 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[Llada2],
         level: Level::Balanced,
+        policy: "dynamic:p=0.9,least=1",
         cache: "block",
         source: "LLaDA2.0 between its two published thresholds: 0.9, blocks of 32",
         ..COMMON
@@ -206,7 +212,7 @@ pub static ALL: &[Preset] = &[
     Preset {
         families: &[Llada2],
         level: Level::Fast,
-        policy: "threshold:p=0.85",
+        policy: "dynamic:p=0.85,least=1",
         cache: "block",
         source: "LLaDA2.0's ablation: threshold 0.85, blocks of 32",
         ..COMMON

@@ -90,9 +90,8 @@ impl<K: Part> Spec<K> {
 
     /// Puts a wrapper that stands alone around the first method of the table.
     fn close(&mut self) {
-        if let (Some((last, _)), Some(first)) = (self.parts.last(), K::table().first())
-            && last.wraps
-        {
+        if self.parts.last().is_some_and(|(last, _)| last.wraps) {
+            let first = K::first();
             self.parts.push((first, Arguments::new(first.parameters)));
         }
     }
@@ -102,11 +101,11 @@ impl<K: Part> Spec<K> {
             Some((name, values)) => (name.trim(), Some(values)),
             None => (text.trim(), None),
         };
-        let entry = K::table().iter().find(|entry| entry.is_called(name));
+        let entry = K::entries().find(|entry| entry.is_called(name));
         let entry = entry.ok_or_else(|| MethodError::Unknown {
             kind: K::KIND,
             name: name.to_owned(),
-            advice: advice(name, K::table().iter().map(|entry| entry.name)),
+            advice: advice(name, K::entries().map(|entry| entry.name)),
         })?;
         let mut arguments = Arguments::new(entry.parameters);
         if let Some(values) = values {
@@ -124,7 +123,7 @@ impl<K: Part> FromStr for Spec<K> {
         let mut spec = Self { parts: parts? };
         let before_last = spec.parts.len().saturating_sub(1);
         if let Some((alone, _)) = spec.parts.iter().take(before_last).find(|(e, _)| !e.wraps) {
-            let wrappers = K::table().iter().filter(|entry| entry.wraps).map(|entry| entry.name);
+            let wrappers = K::entries().filter(|entry| entry.wraps).map(|entry| entry.name);
             let wrappers = wrappers.collect::<Vec<_>>().join(", ");
             return Err(MethodError::NotAWrapper { method: alone.name, wrappers });
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 /// Everything that must hold for an entry.
 fn check<K: Part>() {
     let mut names = HashSet::new();
-    for entry in K::table() {
+    for entry in K::entries() {
         let called = std::iter::once(entry.name).chain(entry.aliases.iter().copied());
         for name in called {
             assert!(names.insert(name), "{name} twice");
@@ -21,13 +21,41 @@ fn check<K: Part>() {
         assert_eq!(read, spec, "{written}");
         assert_eq!(read.entries().next().map(|e| e.name), Some(entry.name));
         let facts = entry.facts().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
-        assert_eq!(facts.name, entry.name);
+        // What only adds a need to another goes by the other's name.
+        let inner = K::first().name;
+        assert!(facts.name == entry.name || entry.wraps && facts.name == inner, "{facts:?}");
         assert!(facts.bytes_per_position <= 1024 && facts.fixed_bytes <= 1 << 20, "{facts:?}");
         for alias in entry.aliases {
             assert_eq!(alias.parse::<Spec<K>>().unwrap(), spec, "{alias}");
         }
         check_parameters(entry);
     }
+}
+
+/// What an entry builds is the type that it stands for, with the needs of that.
+#[test]
+fn needs_are_those_of_the_parts() {
+    use demask::decode::{CommitPolicy, Prophet, TopQ};
+    let facts =
+        |name: &str| name.parse::<Spec<Policy>>().unwrap().entries().next().unwrap().facts();
+    let needs = |name: &str| facts(name).unwrap().needs;
+    assert_eq!(needs("threshold"), Needs::NONE);
+    assert_eq!(needs("prophet"), Prophet::new(TopQ).needs());
+    assert_eq!(needs("klass"), Needs::DIVERGENCE);
+    assert_eq!(needs("credit"), Needs::BIAS);
+    assert!(needs("wino").include(Needs::SHADOWS.and(Needs::REVISIONS)));
+    assert!(needs("token-editing").include(Needs::BLOCK_ROWS.and(Needs::REVISIONS)));
+    assert!(
+        needs("daedal").include(Needs::RESIZING) && needs("cut-at-eos").include(Needs::RESIZING)
+    );
+    // Memory as documented: eight pairs and eight entries of the bias, a byte, a bit.
+    assert_eq!(facts("credit").unwrap().bytes_per_position, 8 * (8 + 12));
+    assert_eq!(facts("klass").unwrap().bytes_per_position, 1);
+    let plan =
+        |name: &str| Plan::entries().find(|entry| entry.name == name).unwrap().facts().unwrap();
+    assert_eq!((plan("dpad").needs, plan("dpad").bytes_per_position), (Needs::VISIBILITY, 2));
+    assert_eq!((plan("block").exact, plan("dual").exact), (Some(true), Some(false)));
+    assert!(plan("free").forbids.include(Needs::REVISIONS));
 }
 
 /// Defaults and both limits are taken, and what is outside is refused with what is allowed.
@@ -77,7 +105,7 @@ fn every_entry_is_what_it_says() {
 
 #[test]
 fn the_first_policy_is_no_wrapper() {
-    assert!(!Policy::table()[0].wraps);
+    assert!(!Policy::first().wraps);
 }
 
 #[test]
@@ -88,13 +116,23 @@ fn values_with_and_without_a_name() {
     }
     assert_eq!(policy("threshold"), "threshold:p=0.9");
     assert_eq!(policy("fast-dllm:0.5"), "threshold:p=0.5");
+    let leap = "local-leap:anchor=0.9,relaxed=0.75,window=4";
+    for text in ["localleap=0.9,0.75,4", "local-leap", "local-leap:window=4,anchor=0.9"] {
+        assert_eq!(policy(text), leap);
+    }
+    let gaps = "first=7.5,middle=5,last=2.5,from=0,to=0";
+    assert_eq!(policy("prophet"), format!("prophet:{gaps}+low-confidence"));
+    assert_eq!(
+        policy("lsp+prophet+localleap"),
+        format!("stable-prefix:proposals=any+prophet:{gaps}+{leap}")
+    );
 }
 
 #[test]
 fn mistakes_get_advice() {
     let error = |text: &str| text.parse::<Spec<Policy>>().unwrap_err().to_string();
     assert!(error("treshold").contains("did you mean threshold?"));
-    assert!(error("nonsense").contains("there are low-confidence, threshold"));
+    assert!(error("nonsense").contains("there are low-confidence, random"));
     assert!(error("").contains("there are low-confidence"));
     assert!(error("threshold:q=1").contains("no parameter \"q\""));
     assert!(error("threshold:q=1").contains("there are p") || error("threshold:q=1").contains("p"));
@@ -103,7 +141,7 @@ fn mistakes_get_advice() {
     assert!(error("threshold:0.5,0.6").contains("1 values at most"));
     assert!(error("threshold:0.5,p=0.6").contains("twice"));
     assert!(error("low-confidence:3").contains("0 values at most"));
-    assert!(error("threshold+low-confidence").contains("decides alone"));
+    assert!(error("threshold+low-confidence").contains("such as prophet, stable-prefix"));
     assert!("dul".parse::<Spec<Plan>>().unwrap_err().to_string().contains("did you mean dual?"));
 }
 

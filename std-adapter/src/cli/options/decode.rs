@@ -130,7 +130,7 @@ impl DecodeArgs {
         &self,
         model: &LoadedModel,
         length: usize,
-        canvas: usize,
+        canvas: (usize, usize),
     ) -> Result<Decoding, CliError> {
         let config = model.config();
         let preset = self.preset.map(|level| preset_of(config, level)).transpose()?;
@@ -181,14 +181,15 @@ impl DecodeArgs {
         wanted.unwrap_or_else(own)
     }
 
-    /// Tokens of the canvas for `length` tokens after `prompt` others: the model's context, or less.
+    /// Tokens of the canvas for `length` tokens after `prompt` others, and the most that it may have: the
+    /// model's context, or less.
     /// A block-causal model moves its canvas along; any other needs room for all.
     fn canvas(
         &self,
         config: &ModelConfig,
         prompt: usize,
         length: usize,
-    ) -> Result<usize, CliError> {
+    ) -> Result<(usize, usize), CliError> {
         let context = config.context as usize;
         let limit = self.canvas.map_or(context, usize::from);
         let text = prompt.saturating_add(length);
@@ -198,7 +199,7 @@ impl DecodeArgs {
                  context is {limit} tokens; shorten the prompt or lower --gen-length"
             )));
         }
-        Ok(text.min(limit).max(1))
+        Ok((text.min(limit).max(1), limit.max(1)))
     }
 
     fn policy(

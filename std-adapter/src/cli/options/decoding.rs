@@ -1,9 +1,11 @@
 //! The options of a decode made definite, for one model and one prompt.
 
 use super::super::{CliError, Problem};
+use crate::detect;
 use crate::load::LoadedModel;
 use crate::methods::presets::Preset;
 use crate::methods::{AnyMethod, Choice, PartsMemory, Setting};
+use crate::runtime::Settings;
 use demask::Options;
 use demask::decode::{CommitPolicy, Filter, Needs};
 use std::fmt;
@@ -25,15 +27,16 @@ pub struct Decoding {
     family: &'static str,
     eos_id: u32,
     stop_ids: Vec<u32>,
-    shifted_logits: bool,
+    /// Tokens that the canvas may have.
+    limit: usize,
+    needs: Needs,
     follows_schedule: bool,
-    revises: bool,
 }
 
 impl Decoding {
     pub(super) fn new(
         length: usize,
-        canvas: usize,
+        (canvas, limit): (usize, usize),
         options: Options,
         choice: Choice,
         preset: Option<&'static Preset>,
@@ -50,20 +53,35 @@ impl Decoding {
             family: config.architecture.name(),
             eos_id: config.eos_id,
             stop_ids: model.stop_ids().to_vec(),
-            shifted_logits: config.features.shifted_logits,
+            limit,
+            needs: Needs::NONE,
             follows_schedule: false,
-            revises: false,
         }
     }
 
-    /// The same with what the policy says of itself.
+    /// The same with what the parts say of themselves, and room for what they want.
     pub(super) fn checked(mut self) -> Result<Self, CliError> {
         let mut memory = self.memory()?;
-        let policy = self.method(&mut memory)?.policy;
-        let facts = (policy.follows_schedule(), policy.needs().include(Needs::REVISIONS));
-        drop(policy);
-        (self.follows_schedule, self.revises) = facts;
+        let method = self.method(&mut memory)?;
+        let needs = method.policy.needs().and(method.cache.needs());
+        let follows_schedule = method.policy.follows_schedule();
+        drop(method);
+        let Options { filter, temperature, block_length, .. } = self.options;
+        let filtered = filter != Filter::NONE && temperature > 0.0;
+        self.needs = if filtered { needs.and(Needs::FILTER) } else { needs };
+        self.follows_schedule = follows_schedule;
+        if needs.include(Needs::RESIZING) {
+            self.canvas = self.limit;
+        } else if needs.include(Needs::SHADOWS) {
+            self.canvas = self.canvas.saturating_add(block_length).min(self.limit);
+        }
         Ok(self)
+    }
+
+    /// How a network is to be made for it.
+    #[must_use]
+    pub fn settings(&self, threads: usize, kernels: detect::Choice) -> Settings {
+        Settings { canvas: self.canvas, threads, kernels, needs: self.needs }
     }
 
     /// What the parts are made for.
@@ -76,7 +94,7 @@ impl Decoding {
             block_length: self.options.block_length,
             eos_id: self.eos_id,
             stop_ids: &self.stop_ids,
-            shifted_logits: self.shifted_logits,
+            seed: self.options.seed,
         }
     }
 
@@ -100,12 +118,6 @@ impl Decoding {
     #[must_use]
     pub fn steps_planned(&self) -> usize {
         if self.follows_schedule { self.options.steps } else { 0 }
-    }
-
-    /// Whether the policy takes tokens back.
-    #[must_use]
-    pub fn revises(&self) -> bool {
-        self.revises
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Grid {
 }
 
 fn first<K: Part>() -> String {
-    K::table().first().map_or_else(String::new, |entry| entry.name.to_owned())
+    K::first().name.to_owned()
 }
 
 impl Grid {
@@ -127,24 +127,18 @@ impl Grid {
     /// Every method alone against the baseline, and every cache plan and end rule with the threshold
     /// policy too.
     fn everything() -> Vec<CellText> {
-        let policies = Policy::table()
-            .iter()
+        let policies = Policy::entries()
             .map(|entry| CellText { policy: entry.name.into(), ..CellText::default() });
-        let schedules = Counts::table()
-            .iter()
+        let schedules = Counts::entries()
             .map(|entry| CellText { schedule: entry.name.into(), ..CellText::default() });
         let mut cells: Vec<CellText> = policies.chain(schedules).collect();
         for policy in [first::<Policy>(), "threshold".to_owned()] {
             let with = CellText { policy, ..CellText::default() };
             cells.extend(
-                Plan::table()
-                    .iter()
-                    .map(|entry| CellText { cache: entry.name.into(), ..with.clone() }),
+                Plan::entries().map(|entry| CellText { cache: entry.name.into(), ..with.clone() }),
             );
             cells.extend(
-                End::table()
-                    .iter()
-                    .map(|entry| CellText { eos: entry.name.into(), ..with.clone() }),
+                End::entries().map(|entry| CellText { eos: entry.name.into(), ..with.clone() }),
             );
         }
         cells
@@ -278,10 +272,10 @@ mod tests {
     #[test]
     fn nothing_asked_means_everything() {
         let cells = Grid::default().cells().unwrap();
-        for entry in Policy::table() {
+        for entry in Policy::entries() {
             assert!(cells.iter().any(|cell| cell.choice.policy.has(entry.name)), "{}", entry.name);
         }
-        for entry in Plan::table() {
+        for entry in Plan::entries() {
             let with = cells.iter().filter(|cell| cell.choice.cache.has(entry.name));
             assert!(with.count() >= 2, "{}", entry.name);
         }
