@@ -1,8 +1,7 @@
 //! `demask policies`: every way of decoding, and what each is about.
 
-use super::table;
 use super::{CliError, Problem};
-use crate::methods::{Counts, End, Entry, Facts, Kind, MethodError, Part, Plan, Policy, Spec};
+use crate::methods::{Counts, End, Entry, Facts, Kind, Part, Plan, Policy, Spec};
 use clap::Args;
 use demask::decode::Needs;
 use serde_json::{Value, json};
@@ -112,41 +111,39 @@ fn details<K: Part>(spec: Option<&Spec<K>>) -> Vec<Value> {
 
 fn section<K: Part>(out: &mut impl Write, title: &str) -> io::Result<()> {
     writeln!(out, "{title} ({})\n", K::OPTION)?;
-    let rows: Vec<Vec<String>> = K::entries().map(summary).collect();
-    table::print(out, &["name", "constants", "result", "memory", "source"], &rows)?;
+    for entry in K::entries() {
+        let around = if entry.wraps { "+..." } else { "" };
+        let parameters = entry.parameters.iter();
+        let constants: Vec<String> =
+            parameters.map(|p| format!("{}={}", p.name, p.kind.default_value())).collect();
+        let colon = if constants.is_empty() { "" } else { ":" };
+        writeln!(out, "  {}{colon}{}{around}", entry.name, constants.join(","))?;
+        writeln!(out, "      {}", entry.rule)?;
+        writeln!(out, "      {}", remarks(entry).join("; "))?;
+    }
     writeln!(out)
 }
 
-fn summary<K: Part>(entry: &'static Entry<K>) -> Vec<String> {
-    let constants: Vec<String> =
-        entry.parameters.iter().map(|p| format!("{}={}", p.name, p.kind.default_value())).collect();
-    let facts = entry.facts();
-    let result = match facts.as_ref().ok().and_then(|facts| facts.exact) {
-        Some(true) => "exact",
-        Some(false) => "approximate",
-        None if entry.wraps => "wraps another",
-        None => "",
-    };
-    vec![
-        entry.name.to_owned(),
-        constants.join(","),
-        result.to_owned(),
-        memory(&facts),
-        entry.source.to_owned(),
-    ]
+/// Source, exactness, needs, memory.
+fn remarks<K: Part>(entry: &'static Entry<K>) -> Vec<String> {
+    let mut remarks = vec![entry.source.to_owned()];
+    let Ok(facts) = entry.facts() else { return remarks };
+    let exact = facts.exact.map(|exact| if exact { "exact" } else { "approximate" });
+    remarks.extend(exact.map(str::to_owned));
+    if !facts.needs.is_empty() {
+        remarks.push(format!("needs {}", facts.needs));
+    }
+    remarks.extend(facts.notes.iter().map(|note| (*note).to_owned()));
+    remarks.extend(memory(&facts));
+    remarks
 }
 
-fn memory(facts: &Result<Facts, MethodError>) -> String {
-    match facts {
-        Err(_) => "?".into(),
-        Ok(Facts { fixed_bytes: 0, bytes_per_position: 0, .. }) => String::new(),
-        Ok(Facts { fixed_bytes, bytes_per_position: 0, .. }) => format!("{fixed_bytes} B"),
-        Ok(Facts { fixed_bytes: 0, bytes_per_position, .. }) => {
-            format!("{bytes_per_position} B/position")
-        }
-        Ok(Facts { fixed_bytes, bytes_per_position, .. }) => {
-            format!("{fixed_bytes} B + {bytes_per_position} B/position")
-        }
+fn memory(facts: &Facts) -> Option<String> {
+    match (facts.fixed_bytes, facts.bytes_per_position) {
+        (0, 0) => None,
+        (fixed, 0) => Some(format!("{fixed} bytes")),
+        (0, each) => Some(format!("{each} bytes per position")),
+        (fixed, each) => Some(format!("{fixed} bytes and {each} per position")),
     }
 }
 

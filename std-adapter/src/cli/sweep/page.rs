@@ -208,8 +208,8 @@ fn refused(page: &mut String, report: &Report) {
         "<h2>Refused</h2>\n<p class=\"soft\">These parts do not go together, or not with this model; they \
          were not run.</p>\n<div class=\"wide\"><table>\n<tr><th>method<th class=\"text\">reason\n",
     );
-    for (label, reason) in &report.refused {
-        let (label, reason) = (escape(label), escape(reason));
+    for (cell, reason) in &report.refused {
+        let (label, reason) = (escape(&cell.label()), escape(reason));
         push(page, format_args!("<tr><td>{label}<td class=\"text\">{reason}"));
     }
     page.push_str("</table></div>\n");

@@ -7,7 +7,6 @@ use super::record::{Measured, Record};
 use super::statistics::{Estimate, Summary, Verdict, compare, front, judge};
 use crate::methods::{Choice, Cost, Part, Plan, Policy, Published, Spec};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -50,8 +49,8 @@ pub(super) struct Report {
     pub(super) about: About,
     /// The baseline first.
     pub(super) rows: Vec<Row>,
-    /// Label and reason.
-    pub(super) refused: Vec<(String, String)>,
+    /// What was not run, and why.
+    pub(super) refused: Vec<(Cell, String)>,
     pub(super) claims: Vec<Claim>,
     /// Seconds are processor time.
     pub(super) cpu_time: bool,
@@ -73,7 +72,7 @@ impl Report {
         for (cell, record) in cells.iter().zip(records) {
             match (&record.measured, &record.refused) {
                 (Some(measured), _) => rows.push(Row::new(cell, measured, baseline)),
-                (None, reason) => refused.push((cell.label(), reason.clone().unwrap_or_default())),
+                (None, reason) => refused.push((cell.clone(), reason.clone().unwrap_or_default())),
             }
         }
         for (index, _) in Cost::ALL.iter().enumerate() {
@@ -92,11 +91,8 @@ impl Report {
 
     pub(super) fn json(&self) -> Result<String, serde_json::Error> {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
-        let refused: Vec<Value> = self
-            .refused
-            .iter()
-            .map(|(cell, reason)| json!({ "label": cell, "reason": reason }))
-            .collect();
+        let refused = |(cell, reason): &(Cell, String)| json!({ "label": cell.label(), "cell": cell.text(), "reason": reason });
+        let refused: Vec<Value> = self.refused.iter().map(refused).collect();
         let claims: Vec<Value> = self.claims.iter().map(Claim::json).collect();
         let all = json!({
             "about": self.about, "cpu_time": self.cpu_time, "cells": rows, "refused": refused,
@@ -112,23 +108,23 @@ impl Report {
              rows_gain,rows_gain_error,seconds_gain,seconds_gain_error,revisions,refused\n",
         );
         for row in &self.rows {
-            let (text, s) = (row.cell.text(), &row.summary);
-            let number = |n: Option<usize>| n.map_or_else(String::new, |n| n.to_string());
-            let mut fields = vec![text.policy, text.schedule, text.cache, text.eos];
-            fields.extend([number(text.block_length), number(text.steps), row.exact.to_string()]);
+            let s = &row.summary;
             let mut numbers = vec![s.quality.value, s.quality.error];
             numbers.extend([s.difference.value, s.difference.error]);
             numbers.extend(s.cost.iter().map(|cost| cost.value));
             numbers.extend(s.gain.iter().flat_map(|gain| [gain.value, gain.error]));
+            let mut fields = parts(&row.cell);
+            fields.push(row.exact.to_string());
             fields.extend(numbers.iter().map(f64::to_string));
             fields.extend([row.revisions.to_string(), String::new()]);
-            let fields: Vec<String> = fields.iter().map(|field| quoted(field)).collect();
-            csv.push_str(&fields.join(","));
-            csv.push('\n');
+            push_line(&mut csv, &fields);
         }
-        for (label, reason) in &self.refused {
-            // The label names every part that is not the baseline's.
-            let _ = writeln!(csv, "{}{}{}", quoted(label), ",".repeat(21), quoted(reason));
+        let columns = csv.lines().next().map_or(0, |header| header.split(',').count());
+        for (cell, reason) in &self.refused {
+            let mut fields = parts(cell);
+            fields.resize(columns - 1, String::new());
+            fields.push(reason.clone());
+            push_line(&mut csv, &fields);
         }
         csv
     }
@@ -147,8 +143,8 @@ impl Report {
             .collect();
         let header = ["method", "quality %", "forwards /", "rows /", "time /"];
         table::print(out, &header, &rows)?;
-        for (label, reason) in &self.refused {
-            writeln!(out, "refused: {label}: {reason}")?;
+        for (cell, reason) in &self.refused {
+            writeln!(out, "refused: {}: {reason}", cell.label())?;
         }
         writeln!(out, "\n{}", page.display())
     }
@@ -237,6 +233,20 @@ impl Claim {
 
 fn published_of<K: Part>(spec: &Spec<K>) -> Option<Published> {
     spec.entries().next().and_then(|entry| entry.published)
+}
+
+/// The parts of a combination, a field each.
+fn parts(cell: &Cell) -> Vec<String> {
+    let text = cell.text();
+    let number = |n: Option<usize>| n.map_or_else(String::new, |n| n.to_string());
+    let numbers = [number(text.block_length), number(text.steps)];
+    [text.policy, text.schedule, text.cache, text.eos].into_iter().chain(numbers).collect()
+}
+
+fn push_line(csv: &mut String, fields: &[String]) {
+    let fields: Vec<String> = fields.iter().map(|field| quoted(field)).collect();
+    csv.push_str(&fields.join(","));
+    csv.push('\n');
 }
 
 fn quoted(field: &str) -> String {
