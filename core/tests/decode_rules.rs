@@ -8,8 +8,8 @@ use common::Random;
 use demask::cache::{DualCache, NoCache};
 use demask::decode::{
     Ancestral, CREDITS, Commit, CommitPolicy, Credit, CreditPair, Daedal, Edit, EosPolicy, Even,
-    FillAll, FirstHitting, Insertion, Klass, LogitBias, Needs, Phases, Remdm, Saber, StepView,
-    StopAtEos, TokenEditing, Wino,
+    FillAll, FirstHitting, HierarchicalRemask, Insertion, Klass, LogitBias, Needs, Phases, Remdm,
+    Saber, StepView, StopAtEos, TokenEditing, Wino,
 };
 use demask::{Checksum, Method, Options, Progress, Session, SessionError, StepEvent};
 use fake_model::{EOS, MASK, Table, with_memory};
@@ -314,6 +314,7 @@ fn every_policy(random: &mut Random, mut each: impl FnMut(&str, &mut dyn CommitP
     each("saber", &mut Saber::llada(&mut memory));
     each("saber-dream", &mut Saber::dream(&mut memory));
     each("credit", &mut Credit::new(a, &mut pairs, &mut bias));
+    each("hierarchical-remask", &mut HierarchicalRemask::new(a, b, a));
     each("daedal", &mut Daedal::new(40));
 }
 

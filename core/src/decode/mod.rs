@@ -14,8 +14,8 @@ pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
 pub use needs::Needs;
 pub use policies::{
-    Ancestral, CREDITS, Credit, CreditPair, Daedal, FirstHitting, Klass, Phases, Remdm, Saber,
-    Threshold, TokenEditing, TopQ, Wino,
+    Ancestral, CREDITS, Credit, CreditPair, Daedal, FirstHitting, HierarchicalRemask, Klass,
+    Phases, Remdm, Saber, Threshold, TokenEditing, TopQ, Wino,
 };
 pub use policy::CommitPolicy;
 pub use random::{Filter, Sampling, philox4x32};
