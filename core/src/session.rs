@@ -156,6 +156,7 @@ where
         self.region = region;
         self.options = options;
         self.block_open = false;
+        self.block_index = 0;
         self.dropped = 0;
         self.forwards = 0;
         self.rows_computed = 0;

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Aligned, Random, SMALLEST, image, random_config};
 use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
-use demask::decode::{Even, FillAll, Score, Threshold};
+use demask::decode::{Even, FillAll, Needs, Score, Threshold};
 use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{
@@ -74,7 +74,13 @@ fn decode(
     job: &Job,
     cache: impl CachePlan,
 ) -> Result<(Record, u64), SessionError> {
-    let limits = Limits { canvas: job.canvas, tile: 3, layout: Layout::Rows16, workers: 1 };
+    let limits = Limits {
+        canvas: job.canvas,
+        tile: 3,
+        layout: Layout::Rows16,
+        workers: 1,
+        needs: Needs::NONE,
+    };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     // What nobody has computed must not be read.

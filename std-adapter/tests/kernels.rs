@@ -11,7 +11,7 @@ mod emulated_kernels;
 
 use demask::Kernels;
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::kernels::check::{Effort, all, if_available};
 use demask_std::detect::{self, Choice};
 use demask_std::load::LoadedModel;
@@ -56,7 +56,7 @@ fn scores(kernels: Choice) -> Vec<Score> {
     let model = LoadedModel::bundled(false).unwrap();
     let runtime = Runtime::new(&model).unwrap();
     let mut memory = Memory::new(0);
-    let settings = Settings { canvas: 75, threads: 2, kernels };
+    let settings = Settings { canvas: 75, threads: 2, kernels, needs: Needs::NONE };
     let mut network = runtime.network(&settings, &mut memory).unwrap();
     let mask = model.config().mask_id;
     let canvas: Vec<u32> = (0..75).map(|i| if i % 2 == 0 { mask } else { 5 + i * 7 }).collect();

@@ -108,6 +108,7 @@ impl<'a> WithKernels for BuildEngine<'a> {
             tile: HOST_TILE.min(self.settings.canvas.max(1)),
             layout: image.layout(),
             workers: self.settings.threads.clamp(1, crate::pool::MAX_THREADS),
+            needs: self.settings.needs,
         };
         let plan = Plan::new(image.config(), &limits)?;
         *self.memory = Memory::new(plan.bytes());
