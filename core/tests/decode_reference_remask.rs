@@ -5,9 +5,10 @@ mod fake_model;
 mod reference_run;
 
 use common::Random;
-use demask::decode::{Saber, TokenEditing, Wino};
+use demask::decode::{HierarchicalRemask, Saber, TokenEditing, Wino};
 use fake_model::MASK;
 use reference_run::{Now, Rule, compare, model, options, probability, prompt, threshold, top};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// LLaDA2.1: the sets of commits and edits, written at once.
 struct Editing {
@@ -74,7 +75,7 @@ impl Rule for WideIn {
     fn step(&mut self, now: &Now<'_>) -> Vec<u32> {
         let mut canvas = now.canvas.to_vec();
         let ranked = now.ranked();
-        let most = ((ranked.len() as f64 * 0.7 + 1e-9) as usize).max(5).min(20);
+        let most = ((ranked.len() as f64 * 0.7 + 1e-9) as usize).clamp(5, 20);
         let sure = ranked.iter().filter(|(.., p)| *p > self.accept).count().min(most).max(1);
         for (at, token, _) in &ranked[..sure] {
             canvas[*at] = *token;
@@ -199,4 +200,85 @@ fn saber_step_for_step() {
     }
     println!("{passes} passes compared, {taken_back} tokens taken back");
     assert!(passes > 10_000 && taken_back > 5000);
+}
+
+/// dInfer's runs, with doubtful tokens among them.
+struct Runs {
+    low: f32,
+    high: f32,
+    doubt: f32,
+    replaced: usize,
+    taken_back: usize,
+}
+
+impl Rule for Runs {
+    fn step(&mut self, now: &Now<'_>) -> Vec<u32> {
+        let mut canvas = now.canvas.to_vec();
+        let masks = now.masks();
+        let doubts: BTreeMap<usize, f32> = (now.tokens().into_iter())
+            .map(|at| (at, probability(&now.logits(at), now.canvas[at])))
+            .filter(|(_, p)| *p < self.doubt)
+            .collect();
+        let candidates: BTreeSet<usize> = masks.iter().chain(doubts.keys()).copied().collect();
+        let confidence = |at: usize| now.propose(at).1;
+        // The first of the best of the run that a candidate is in.
+        let best_of_run = |at: usize| {
+            let first = (0..=at).rev().take_while(|at| candidates.contains(at)).last().unwrap();
+            let run = (first..).take_while(|at| candidates.contains(at));
+            run.first_best(confidence)
+        };
+        let mut taken: Vec<usize> = (candidates.iter().copied())
+            .filter(|&at| {
+                let p = confidence(at);
+                p > self.high || p > self.low && best_of_run(at) == at
+            })
+            .collect();
+        let mut commits = taken.iter().filter(|at| masks.contains(at)).count();
+        if commits == 0 {
+            taken.extend(now.ranked().first().map(|(at, ..)| *at));
+            commits = usize::from(!masks.is_empty());
+        }
+        for at in &taken {
+            self.replaced += usize::from(canvas[*at] != MASK);
+            canvas[*at] = now.propose(*at).0;
+        }
+        let mut left: Vec<(f32, usize)> = doubts
+            .into_iter()
+            .filter(|(at, _)| !taken.contains(at))
+            .map(|(at, p)| (p, at))
+            .collect();
+        left.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        left.truncate(commits.saturating_sub(1));
+        self.taken_back += left.len();
+        left.iter().for_each(|(_, at)| canvas[*at] = MASK);
+        canvas
+    }
+}
+
+/// The first of the largest.
+trait First: Iterator<Item = usize> + Sized {
+    fn first_best(self, rank: impl Fn(usize) -> f32) -> usize {
+        self.reduce(|best, at| if rank(at) > rank(best) { at } else { best }).unwrap()
+    }
+}
+
+impl<I: Iterator<Item = usize>> First for I {}
+
+#[test]
+fn hierarchical_remasking_step_for_step() {
+    let mut random = Random(14);
+    let (mut passes, mut replaced, mut taken_back) = (0, 0, 0);
+    for _ in 0..1000 {
+        let model = model(&mut random);
+        let (length, options) = options(&mut random);
+        let prompt = prompt(&mut random, model.vocab);
+        let (high, doubt) = (threshold(&mut random), threshold(&mut random));
+        let low = high.min(threshold(&mut random));
+        let mut policy = HierarchicalRemask::new(low, high, doubt);
+        let mut rule = Runs { low, high, doubt, replaced: 0, taken_back: 0 };
+        passes += compare(&model, &mut policy, &mut rule, (&prompt, length), options);
+        (replaced, taken_back) = (replaced + rule.replaced, taken_back + rule.taken_back);
+    }
+    println!("{passes} passes compared, {replaced} tokens replaced, {taken_back} taken back");
+    assert!(passes > 5000 && replaced > 500 && taken_back > 50);
 }

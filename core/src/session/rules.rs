@@ -39,7 +39,11 @@ impl Rules {
         if masks && (self.capped || idle) {
             let limit = if self.capped { usize::MAX } else { 1 };
             edit.clear_commits();
-            edit.limit_revisions(0);
+            if self.needs.include(Needs::REVISIONS) {
+                // One for each token: more are repetitions, and would take the room of commits.
+                let tokens = view.canvas.iter().filter(|token| **token != view.mask_id);
+                edit.limit_revisions(tokens.count());
+            }
             for score in view.candidates() {
                 edit.offer(view.proposed(score), limit);
             }
@@ -58,9 +62,10 @@ impl Rules {
         if !self.needs.include(Needs::REVISIONS) {
             return edit.limit_revisions(0);
         }
-        let mut room = match self.free && !self.capped {
-            true => usize::MAX,
-            false => edit.commits().len().saturating_sub(1),
+        let mut room = match (self.capped, self.free) {
+            (true, _) => 0,
+            (false, true) => usize::MAX,
+            (false, false) => edit.commits().len().saturating_sub(1),
         };
         edit.retain_revisions(|revision| {
             let now = view.canvas.get(revision.position as usize);

@@ -16,9 +16,10 @@ pub struct Now<'a> {
     pub canvas: &'a [u32],
     pub prompt: &'a [u32],
     pub block: Range<usize>,
-    /// Passes before this one, of the text and of the block.
+    /// Passes before this one.
     pub forward: usize,
-    pub pass: usize,
+    /// Steps of the block before this one.
+    pub step: usize,
     /// Steps of a block.
     pub steps: usize,
     /// Masks of the block when it began.
@@ -83,13 +84,12 @@ impl Now<'_> {
 
     /// What the even schedule wants.
     pub fn quota(&self) -> usize {
-        Even.quota(&StepCount {
-            step: self.pass,
-            steps: self.steps,
-            masks: self.masks_at_start,
-            ..StepCount::default()
-        })
+        quota(self.step, self.steps, self.masks_at_start)
     }
+}
+
+fn quota(step: usize, steps: usize, masks: usize) -> usize {
+    Even.quota(&StepCount { step, steps, masks, ..StepCount::default() })
 }
 
 /// The most probable token and its probability.
@@ -134,6 +134,7 @@ pub fn compare(
     let steps = options.steps / (length / options.block_length);
     let has_masks = |canvas: &[u32], end: usize| canvas[..end].contains(&MASK);
     let one_block = length == options.block_length;
+    let follows_schedule = policy.follows_schedule();
     with_memory(model.max_canvas, |memory| {
         let method = Method { policy, schedule: Even, eos: FillAll, cache: NoCache };
         let mut session = Session::new(model.clone(), memory, method);
@@ -146,7 +147,7 @@ pub fn compare(
             };
             let masks_at_start =
                 canvas[start..end_of(&canvas)].iter().filter(|id| **id == MASK).count();
-            let mut pass = 0;
+            let mut step = 0;
             let mut post = 0;
             let begun = has_masks(&canvas, end_of(&canvas));
             if begun {
@@ -160,6 +161,12 @@ pub fn compare(
                     }
                     post += 1;
                 }
+                if follows_schedule {
+                    // Steps in which the schedule wants nothing.
+                    while step < steps && quota(step, steps, masks_at_start) == 0 {
+                        step += 1;
+                    }
+                }
                 let block = start..end;
                 let now = Now {
                     model,
@@ -167,7 +174,7 @@ pub fn compare(
                     prompt,
                     block: block.clone(),
                     forward,
-                    pass,
+                    step,
                     steps,
                     masks_at_start,
                     options,
@@ -184,7 +191,7 @@ pub fn compare(
                 };
                 session.step(&mut check).unwrap();
                 assert_eq!(session.canvas(), expected, "pass {forward}, block {block:?}");
-                (canvas, forward, pass) = (expected, forward + 1, pass + 1);
+                (canvas, forward, step) = (expected, forward + 1, step + 1);
             }
             start = end_of(&canvas);
         }
@@ -207,7 +214,7 @@ pub fn model(random: &mut Random) -> Table {
         rows: [0, 2, 7][random.below(3)],
         scale: [0.5, 3.0, 12.0][random.below(3)],
         vocab: [3, 13, 70][random.below(3)],
-        ..Table::of_all_rows(random.next())
+        ..Table::with_extras(random.next())
     }
 }
 
