@@ -1,7 +1,10 @@
 //! From scores to decisions: what to commit, when a block is done, when a text ends.
 
+mod divergence;
 mod edit;
 mod eos;
+mod filter;
+mod logits;
 mod needs;
 mod policies;
 mod policy;
@@ -12,10 +15,21 @@ mod view;
 
 pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
+pub use filter::Filter;
+pub use logits::LogitRow;
 pub use needs::Needs;
 pub use policies::{Threshold, TopQ};
 pub use policy::CommitPolicy;
-pub use random::{Filter, Sampling, philox4x32};
+pub use random::{Sampling, philox4x32};
 pub use schedule::{Even, Schedule};
-pub use score::{HEAD_CHUNK, Score, ScoreAccumulator};
+pub use score::{HEAD_CHUNK, Score};
 pub use view::{LogitBias, StepCount, StepView};
+
+pub(crate) use divergence::Divergence;
+pub(crate) use filter::Candidates;
+pub(crate) use logits::{Adjustment, bias_of};
+pub(crate) use score::ScoreAccumulator;
+
+/// Whether this build computes what only some decoders ask for: the cargo feature `decoders`. Without it
+/// an [`Engine`](crate::Engine) gives none of that.
+pub(crate) const DECODERS: bool = cfg!(feature = "decoders");

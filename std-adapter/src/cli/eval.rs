@@ -8,6 +8,7 @@ use crate::load::LoadedModel;
 use crate::prompt;
 use crate::runtime::{Memory, Runtime, Settings};
 use clap::{Args, ValueEnum};
+use demask::decode::Needs;
 use demask::text::Specials;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -106,7 +107,12 @@ fn answer_one(
     let ids = prompt::encode(model.prompt(), &tokenizer, &utterance).problem()?;
     let decoding = args.decode.decoding(model, ids.len())?;
     let mut memory = Memory::default();
-    let settings = Settings { canvas: decoding.canvas, threads: 1, kernels: args.machine.kernels };
+    let settings = Settings {
+        canvas: decoding.canvas,
+        threads: 1,
+        kernels: args.machine.kernels,
+        needs: Needs::NONE,
+    };
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     with_session(&mut *network, &decoding, |session| {
         session.begin(&ids, decoding.length, decoding.options).problem()?;

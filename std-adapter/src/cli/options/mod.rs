@@ -14,6 +14,7 @@ use crate::mmap::Access;
 use crate::read::gguf::GgufOptions;
 use crate::runtime::{Held, Runtime, Settings};
 use clap::{Args, ValueEnum};
+use demask::decode::Needs;
 use demask::image::Architecture;
 use demask::packed::Format;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -140,10 +141,10 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// Settings for canvases of up to `canvas` tokens.
+    /// Settings for canvases of up to `canvas` tokens and policies that need nothing.
     #[must_use]
     pub fn settings(&self, canvas: usize) -> Settings {
-        Settings { canvas, threads: self.threads(), kernels: self.kernels }
+        Settings { canvas, threads: self.threads(), kernels: self.kernels, needs: Needs::NONE }
     }
 
     /// The number of threads asked for, or the number of cores.
