@@ -18,7 +18,10 @@ pub use eos::{EosPolicy, FillAll, StopAtEos};
 pub use filter::Filter;
 pub use logits::LogitRow;
 pub use needs::Needs;
-pub use policies::{Threshold, TopQ};
+pub use policies::{
+    Ancestral, CREDITS, Credit, CreditPair, Daedal, FirstHitting, HierarchicalRemask, Klass,
+    Phases, Remdm, Saber, Threshold, TokenEditing, TopQ, Wino,
+};
 pub use policy::CommitPolicy;
 pub use random::{Sampling, philox4x32};
 pub use schedule::{Even, Schedule};

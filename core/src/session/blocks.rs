@@ -188,8 +188,10 @@ where
     /// Lists the masks left of the block's end, and what the policy needs besides; their number.
     fn gather_wanted(&mut self, needs: Needs) -> usize {
         let mask = self.vocabulary.mask_id;
-        let end = if needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
-        let block = match needs.include(Needs::BLOCK_ROWS) {
+        let all = needs.include(Needs::ALL_ROWS);
+        let end = if all || needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
+        let decided = match needs.include(Needs::BLOCK_ROWS) {
+            _ if all => self.region.clone(),
             true => self.block.clone(),
             false => 0..0,
         };
@@ -197,7 +199,7 @@ where
         // The canvas first: the range must not be asked for a position that is none.
         let wanted = canvas
             .zip(0u16..)
-            .filter(|(id, position)| **id == mask || block.contains(&usize::from(*position)));
+            .filter(|(id, position)| **id == mask || decided.contains(&usize::from(*position)));
         let mut n = 0;
         for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(wanted) {
             *slot = position;

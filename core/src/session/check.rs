@@ -79,8 +79,8 @@ where
             });
         }
         // What the session itself sees to.
-        let own =
-            Needs::BLOCK_ROWS.and(Needs::ALL_MASKS).and(Needs::REVISIONS).and(Needs::RESIZING);
+        let rows = Needs::BLOCK_ROWS.and(Needs::ALL_MASKS).and(Needs::ALL_ROWS);
+        let own = rows.and(Needs::REVISIONS).and(Needs::RESIZING);
         if let Some(need) = needs.without(own).without(self.model.gives()).first() {
             return Err(SessionError::Unsupported { need });
         }
