@@ -5,15 +5,15 @@ mod common;
 
 use common::{Aligned, Random, SMALLEST, image, random_config};
 use demask::cache::{
-    BlockCache, CachePlan, CacheView, DkvCache, DualCache, EntropyRefresh, FreeCache, NoCache,
-    PrefixCache, RowList, SubBlockCache, VicinityCache,
+    BlockCache, CachePlan, CacheView, DkvCache, DualCache, EntropyRefresh, FreeCache, LavidaPrefix,
+    NoCache, PrefixCache, RowList, SubBlockCache, SuffixWindow, VicinityCache,
 };
 use demask::decode::{Even, FillAll, Needs, Score, Threshold};
 use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{
     Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError,
-    SessionMemory, StepEvent, Trace,
+    SessionMemory, StepEvent, Trace, Visible,
 };
 
 /// The bits of all scores of a step, and its commits.
@@ -51,8 +51,10 @@ struct Job {
     options: Options,
 }
 
-/// Computes everything, in a window too.
-struct Everything;
+/// Computes everything, in a window too; the first `prefix` rows see each other alone.
+struct Everything {
+    prefix: usize,
+}
 
 impl CachePlan for Everything {
     fn name(&self) -> &'static str {
@@ -65,6 +67,14 @@ impl CachePlan for Everything {
 
     fn has_window(&self) -> bool {
         true
+    }
+
+    fn needs(&self) -> Needs {
+        if self.prefix > 0 { Needs::VISIBILITY } else { Needs::NONE }
+    }
+
+    fn visible(&self) -> Visible<'_> {
+        Visible { prefix: self.prefix, ..Visible::ALL }
     }
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
@@ -187,6 +197,38 @@ fn approximate_plans_that_refresh_every_step_are_exact() {
 }
 
 #[test]
+fn hidden_slots_and_prompts_that_see_themselves() {
+    let mut random = Random(9);
+    for case in 0..40 {
+        let config = model(Attention::Bidirectional, case % 2 == 0, &mut random);
+        let image = image(config, Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let prompt = prompt(2 + random.below(6), &mut random);
+        let job = |blocks: usize| Job {
+            canvas: prompt.len() + 4 * blocks,
+            prompt: prompt.clone(),
+            length: 4 * blocks,
+            threshold: 2.0,
+            options: Options { block_length: 4, ..Options::one_block(4 * blocks) },
+        };
+        // LaViDa's prompt is computed once, and nothing changes.
+        let prefix = prompt.len();
+        let (plain, all) = decode(&image, &job(3), Everything { prefix }).unwrap();
+        let (cached, rows) = decode(&image, &job(3), LavidaPrefix::default()).unwrap();
+        assert_eq!(cached, plain);
+        assert!(rows < all);
+        // A window of one block makes the first block that of a shorter canvas.
+        let hidden = &mut [0; 32];
+        let window = SuffixWindow::whole(NoCache, hidden, 4);
+        let (windowed, _) = decode(&image, &job(5), window).unwrap();
+        let (short, _) = decode(&image, &job(2), NoCache).unwrap();
+        assert_eq!(windowed.steps[..4], short.steps[..4]);
+        let (long, _) = decode(&image, &job(5), NoCache).unwrap();
+        assert_ne!(windowed.steps[..4], long.steps[..4]);
+    }
+}
+
+#[test]
 fn dual_and_prefix_compute_fewer_rows_and_finish() {
     let mut random = Random(3);
     for shifted in [false, true] {
@@ -263,7 +305,7 @@ fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
         let canvas = 20 + random.below(5);
         let job = Job { canvas, prompt, length, threshold: 0.2, options };
         let (cached, _) = decode(&image, &job, BlockCache::default()).unwrap();
-        let (plain, _) = decode(&image, &job, Everything).unwrap();
+        let (plain, _) = decode(&image, &job, Everything { prefix: 0 }).unwrap();
         assert_eq!(cached, plain, "case {case}: {job:?}");
         let sub_blocks = decode(&image, &job, SubBlockCache::default()).unwrap().0;
         assert_eq!(sub_blocks, plain, "case {case}: {job:?}");
