@@ -4,11 +4,11 @@ use super::super::parameter::{count, number, word};
 use super::super::{Cost, Entry, Policy, published};
 use super::UNIT;
 use demask::decode::{
-    Ancestral, CREDITS, Credit, CutAtEos, Daedal, FirstHitting, Klass, Phases, Prophet, Remdm,
-    Saber, StablePrefix, TokenEditing, Wino,
+    Ancestral, CREDITS, Credit, CutAtEos, Daedal, FirstHitting, HierarchicalRemask, Klass, Phases,
+    Prophet, Remdm, Saber, StablePrefix, TokenEditing, Wino,
 };
 
-pub(super) static TABLE: [Entry<Policy>; 17] = [
+pub(super) static TABLE: [Entry<Policy>; 18] = [
     Entry {
         name: "ancestral",
         aliases: &["mdlm", "ddpm-cache"],
@@ -119,6 +119,23 @@ pub(super) static TABLE: [Entry<Policy>; 17] = [
         wraps: false,
         published: published(3.12, Cost::Forwards, "LLaDA2.1-mini, quality mode"),
         build: |m| Ok(Box::new(TokenEditing::new(m.number("p"), m.number("edit")))),
+    },
+    Entry {
+        name: "hierarchical-remask",
+        aliases: &[],
+        rule: "like hierarchical, and tokens below doubt are candidates again",
+        source: "dInfer, arXiv 2510.08666",
+        parameters: &[
+            number("low", 0.62, UNIT, "probability of the best of a run"),
+            number("high", 0.92, UNIT, "probability of the others"),
+            number("doubt", 0.4, UNIT, "probability below which a token is taken back"),
+        ],
+        wraps: false,
+        published: None,
+        build: |m| {
+            let [low, high, doubt] = ["low", "high", "doubt"].map(|name| m.number(name));
+            Ok(Box::new(HierarchicalRemask::new(low, high, doubt)))
+        },
     },
     Entry {
         name: "wino",
