@@ -185,15 +185,15 @@ impl Arguments {
         Ok(())
     }
 
-    /// Sets a parameter unless it was given. Whether there is such a one.
-    pub(super) fn set_if_open(&mut self, name: &str, text: &str) -> bool {
-        let Some(at) = self.parameters.iter().position(|p| p.name == name) else { return false };
-        match self.given.get_mut(at) {
-            Some(place @ None) => *place = self.parameters[at].kind.parse(text),
-            Some(_) => {}
-            None => return false,
+    /// Sets a parameter unless it was given, and says whether it was open; `None` if there is no such one.
+    pub(super) fn set_if_open(&mut self, name: &str, text: &str) -> Option<bool> {
+        let at = self.parameters.iter().position(|p| p.name == name)?;
+        let place = self.given.get_mut(at)?;
+        let open = place.is_none();
+        if open {
+            *place = self.parameters[at].kind.parse(text);
         }
-        true
+        Some(open)
     }
 
     /// Every parameter with its value.

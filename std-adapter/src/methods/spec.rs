@@ -56,11 +56,12 @@ impl<K: Part> Spec<K> {
         self.entries().map(|entry| entry.name).collect::<Vec<_>>().join("+")
     }
 
-    /// Sets a parameter of a part, unless it was given. Whether there is such a one.
-    pub fn set_if_open(&mut self, method: &str, parameter: &str, value: &Value) -> bool {
+    /// Sets a parameter of a part unless it was given, and says whether it was open; `None` if there is no
+    /// such part or parameter.
+    pub fn set_if_open(&mut self, method: &str, parameter: &str, value: &Value) -> Option<bool> {
         let mut parts = self.parts.iter_mut();
         let part = parts.find(|(entry, _)| entry.name == method);
-        part.is_some_and(|(_, given)| given.set_if_open(parameter, &value.to_string()))
+        part.and_then(|(_, given)| given.set_if_open(parameter, &value.to_string()))
     }
 
     /// Makes it.

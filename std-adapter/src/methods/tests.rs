@@ -11,7 +11,7 @@ fn check<K: Part>() {
         let called = std::iter::once(entry.name).chain(entry.aliases.iter().copied());
         for name in called {
             assert!(names.insert(name), "{name} twice");
-            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
             assert!(name.chars().all(plain), "{name}");
         }
         assert!(!entry.rule.is_empty() && !entry.source.is_empty(), "{}", entry.name);
@@ -148,11 +148,11 @@ fn mistakes_get_advice() {
 #[test]
 fn a_default_fills_only_what_is_open() {
     let mut spec: Spec<Policy> = "threshold".parse().unwrap();
-    assert!(spec.set_if_open("threshold", "p", &Value::Number(0.7)));
+    assert_eq!(spec.set_if_open("threshold", "p", &Value::Number(0.7)), Some(true));
     assert_eq!(spec.to_string(), "threshold:p=0.7");
-    assert!(spec.set_if_open("threshold", "p", &Value::Number(0.6)));
+    assert_eq!(spec.set_if_open("threshold", "p", &Value::Number(0.6)), Some(false));
     assert_eq!(spec.to_string(), "threshold:p=0.7");
-    assert!(!spec.set_if_open("low-confidence", "p", &Value::Number(0.6)));
+    assert_eq!(spec.set_if_open("low-confidence", "p", &Value::Number(0.6)), None);
 }
 
 #[test]

@@ -231,20 +231,14 @@ impl DecodeArgs {
         if !(0.0..=1.0).contains(&threshold) {
             return Err(CliError::new("--threshold must lie between 0 and 1"));
         }
-        let before = policy.clone();
-        if !policy.set_if_open("threshold", "p", &Value::Number(threshold)) {
-            return Err(CliError::new(
-                "--threshold belongs to --policy threshold; leave one of them out",
-            ));
-        }
-        let other = Value::Number(if threshold < 0.5 { 1.0 } else { 0.0 });
-        let mut probe = before;
-        probe.set_if_open("threshold", "p", &other);
-        match probe == policy {
-            true => Err(CliError::new(
+        match policy.set_if_open("threshold", "p", &Value::Number(threshold)) {
+            Some(true) => Ok(policy),
+            Some(false) => Err(CliError::new(
                 "--policy says at which threshold already; leave --threshold out",
             )),
-            false => Ok(policy),
+            None => Err(CliError::new(
+                "--threshold belongs to --policy threshold; leave one of them out",
+            )),
         }
     }
 

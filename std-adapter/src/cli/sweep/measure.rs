@@ -73,7 +73,8 @@ impl Bench<'_> {
             quality: answers.iter().enumerate().map(right).collect(),
             forwards: list(|answer| f64::from(answer.forwards)),
             rows: list(|answer| answer.rows as f64),
-            seconds: list(|answer| answer.seconds),
+            // Digits below a microsecond mean nothing, and would not read back as they are.
+            seconds: list(|answer| (answer.seconds * 1e6).round() / 1e6),
             revisions: answers.iter().map(|answer| answer.revisions).sum(),
             cpu_time: answers.iter().all(|answer| answer.cpu_time),
         }
