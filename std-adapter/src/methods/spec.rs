@@ -56,6 +56,18 @@ impl<K: Part> Spec<K> {
         self.entries().map(|entry| entry.name).collect::<Vec<_>>().join("+")
     }
 
+    /// Names, with the parameters that are not as published.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let part = |(entry, arguments): &(&'static Entry<K>, Arguments)| {
+            let others = arguments.all().filter(|(p, value)| *value != p.kind.default_value());
+            let others: Vec<_> = others.map(|(p, value)| format!("{}={value}", p.name)).collect();
+            let colon = if others.is_empty() { "" } else { ":" };
+            format!("{}{colon}{}", entry.name, others.join(","))
+        };
+        self.parts.iter().map(part).collect::<Vec<_>>().join("+")
+    }
+
     /// Sets a parameter of a part unless it was given, and says whether it was open; `None` if there is no
     /// such part or parameter.
     pub fn set_if_open(&mut self, method: &str, parameter: &str, value: &Value) -> Option<bool> {

@@ -115,6 +115,9 @@ fn values_with_and_without_a_name() {
         assert_eq!(policy(text), "threshold:p=0.8");
     }
     assert_eq!(policy("threshold"), "threshold:p=0.9");
+    let label = |text: &str| text.parse::<Spec<Policy>>().unwrap().label();
+    assert_eq!(label("prophet+threshold:0.9"), "prophet+threshold");
+    assert_eq!(label("prophet:last=3+threshold:0.8"), "prophet:last=3+threshold:p=0.8");
     assert_eq!(policy("fast-dllm:0.5"), "threshold:p=0.5");
     let leap = "local-leap:anchor=0.9,relaxed=0.75,window=4";
     for text in ["localleap=0.9,0.75,4", "local-leap", "local-leap:window=4,anchor=0.9"] {

@@ -41,7 +41,7 @@ const PAGE: &str = "index.html";
 pub(super) struct SweepArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// JSON lines: {"prompt": ..., "answer": ...}, or {"intent": ..., "segments": [[slot or null, text], ...]}
+    /// JSON lines: {"prompt": ..., "answer": ...} or {"intent": ..., "segments": [...]}
     #[arg(long, value_name = "FILE")]
     task: PathBuf,
     /// Only the first N items
@@ -51,7 +51,11 @@ pub(super) struct SweepArgs {
     #[arg(long, value_name = "FOLDER", default_value = "sweep")]
     out: PathBuf,
     /// JSON object of lists, in place of the lists below; `cells` adds single combinations
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["policies", "schedules", "caches", "eos", "block_lengths", "steps"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["policies", "schedules", "caches", "eos", "block_lengths", "steps"]
+    )]
     grid: Option<PathBuf>,
     /// Policies [default: with no list at all, every method against the baseline]
     #[arg(long, value_name = "POLICY", num_args = 1..)]

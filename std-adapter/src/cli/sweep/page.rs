@@ -7,7 +7,7 @@ use crate::methods::Cost;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
-/// Colours that there are; further cache plans share the last one.
+/// Colours that there are; the next cache plans have rings of the same ones.
 const COLOURS: usize = 8;
 
 /// Text as HTML.
@@ -93,12 +93,15 @@ fn cache_of(row: &Row) -> String {
     row.cell.choice.cache.names()
 }
 
+/// The look of the cache plan with this number.
+fn class_of(at: usize) -> String {
+    format!("c{}{}", at % COLOURS, if at / COLOURS % 2 == 1 { " ring" } else { "" })
+}
+
 fn plots(page: &mut String, report: &Report) {
     let caches = caches(report);
-    let colour = |row: &Row| {
-        let at = caches.iter().position(|name| *name == cache_of(row)).unwrap_or(0);
-        at.min(COLOURS - 1)
-    };
+    let colour =
+        |row: &Row| class_of(caches.iter().position(|name| *name == cache_of(row)).unwrap_or(0));
     page.push_str("<h2>Quality against cost</h2>\n");
     page.push_str(
         "<p class=\"soft\">Up and to the left is better. What no other way beats is named and joined by \
@@ -106,13 +109,13 @@ fn plots(page: &mut String, report: &Report) {
     );
     page.push_str("<ul class=\"key\">\n");
     for (at, name) in caches.iter().enumerate() {
-        let class = at.min(COLOURS - 1);
+        let class = class_of(at);
         let name = escape(name);
         push(
             page,
             format_args!(
-                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"c{class}\" \
-                 cx=\"5\" cy=\"5\" r=\"5\"/></svg>{name}</li>"
+                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"{class}\" \
+                 cx=\"5\" cy=\"5\" r=\"4\"/></svg>{name}</li>"
             ),
         );
     }

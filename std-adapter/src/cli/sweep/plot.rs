@@ -12,6 +12,8 @@ const TOP: f64 = 16.0;
 const BOTTOM: f64 = 48.0;
 /// Smallest distance between two labels.
 const LINE: f64 = 14.0;
+/// Width of a letter, at most.
+const LETTER: f64 = 7.0;
 
 /// A range of values on a stretch of the picture.
 struct Axis {
@@ -65,7 +67,7 @@ pub(super) fn draw(
     rows: &[Row],
     cost: usize,
     (title, unit): (&str, &str),
-    class_of: impl Fn(&Row) -> usize,
+    class_of: impl Fn(&Row) -> String,
 ) -> String {
     let costs = rows.iter().map(|row| row.summary.cost[cost].value.max(1e-9));
     let (least, most) = costs.fold((f64::MAX, 0.0f64), |(a, b), c| (a.min(c), b.max(c)));
@@ -96,7 +98,7 @@ pub(super) fn draw(
     };
     front_line(&mut svg, rows, cost, &place);
     for row in rows {
-        point(&mut svg, row, cost, place(row), class_of(row));
+        point(&mut svg, row, cost, place(row), &class_of(row));
     }
     labels(&mut svg, rows, cost, &place);
     svg.push_str("</svg>\n");
@@ -138,7 +140,7 @@ fn front_line(svg: &mut String, rows: &[Row], cost: usize, place: &impl Fn(&Row)
     push(svg, format_args!("<path class=\"front\" d=\"{path}\"/>"));
 }
 
-fn point(svg: &mut String, row: &Row, cost: usize, (x, y): (f64, f64), class: usize) {
+fn point(svg: &mut String, row: &Row, cost: usize, (x, y): (f64, f64), class: &str) {
     let s = &row.summary;
     let (radius, edge) = if row.front[cost] { (6.5, " edge") } else { (5.0, "") };
     let text = format!(
@@ -152,7 +154,7 @@ fn point(svg: &mut String, row: &Row, cost: usize, (x, y): (f64, f64), class: us
     push(
         svg,
         format_args!(
-            "<circle class=\"c{class}{edge}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\">\
+            "<circle class=\"{class}{edge}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\">\
              <title>{}</title></circle>",
             escape(&text)
         ),
@@ -172,7 +174,9 @@ fn labels(svg: &mut String, rows: &[Row], cost: usize, place: &impl Fn(&Row) -> 
     for (x, y, label) in labels {
         let at = (y - 10.0).max(last + LINE).max(TOP);
         last = at;
-        let (class, x) = if x > WIDTH * 0.55 { ("end name", x - 4.0) } else { ("name", x + 4.0) };
+        // To the side where it fits.
+        let fits = x + label.chars().count() as f64 * LETTER < WIDTH;
+        let (class, x) = if fits { ("name", x + 4.0) } else { ("end name", x - 4.0) };
         let name = escape(label);
         push(svg, format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{at:.1}\">{name}</text>"));
     }
