@@ -143,7 +143,7 @@ check() {
     rv32)
         # Routines for f32 and f64 come on top where there is no float unit.
         ours=kernels::integer others="$portable|demask_dsp_|riscv_vector"
-        target=$rv qemu=qemu-system-riscv32 text_limit=$((72 * 1024))
+        target=$rv qemu=qemu-system-riscv32 text_limit=$((74 * 1024))
         run=(-M virt -bios none -serial stdio -icount shift=0)
         ;;
     *) fail "no machine named $machine" ;;
