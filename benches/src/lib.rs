@@ -9,6 +9,7 @@ pub mod clock;
 pub mod opened;
 pub mod random;
 
+use demask::decode::Needs;
 use demask::image::ModelImage;
 use demask::kernels::ActivationsMut;
 use demask::packed::{BLOCK_ROWS, GROUP, Layout, PackedMatrix, WeightFormat};
@@ -150,7 +151,8 @@ pub fn engine<'a, K: Kernels>(
     canvas: usize,
     memory: &'a mut Memory,
 ) -> (Engine<'a, K, Serial>, SessionMemory<'a>) {
-    let limits = Limits { canvas, tile: HOST_TILE, layout: image.layout(), workers: 1 };
+    let limits =
+        Limits { canvas, tile: HOST_TILE, layout: image.layout(), workers: 1, needs: Needs::NONE };
     let plan = Plan::new(image.config(), &limits).expect("the canvas is short");
     *memory = Memory::new(plan.bytes());
     let (for_engine, for_session) = plan.carve(memory.bytes()).expect("as much as planned");

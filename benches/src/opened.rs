@@ -2,7 +2,7 @@
 
 use crate::clock::{Timing, stopwatch, time};
 use demask::cache::DualCache;
-use demask::decode::{CommitPolicy, Even, FillAll, Sampling, Score, Threshold, TopQ};
+use demask::decode::{CommitPolicy, Even, FillAll, Needs, Sampling, Score, Threshold, TopQ};
 use demask::image::ModelConfig;
 use demask::{Method, Options, Pass, Session, SessionMemory};
 use demask_quant::BoxError;
@@ -48,7 +48,7 @@ impl Opened {
             let model = Box::leak(Box::new(LoadedModel::open(path, false)?));
             let runtime = Box::leak(Box::new(Runtime::new(model)?));
             let memory = Box::leak(Box::new(Memory::default()));
-            let settings = Settings { canvas, threads: 1, kernels };
+            let settings = Settings { canvas, threads: 1, kernels, needs: Needs::NONE };
             let network = runtime.network(&settings, memory)?;
             let mut opened = Self { network, config: *model.config(), canvas };
             opened.step(canvas, 0, Duration::ZERO)?;
@@ -121,7 +121,7 @@ impl Opened {
         let options = Options { block_length: BLOCK.min(length), ..Options::one_block(length) };
         let mut memory = Memory::for_session(length)?;
         let memory = SessionMemory::carve(memory.bytes(), length)?;
-        let method = Method { policy, schedule: Even, eos: FillAll, cache: DualCache };
+        let method = Method { policy, schedule: Even, eos: FillAll, cache: DualCache::default() };
         let mut session = Session::new(&mut *self.network, memory, method);
         session.begin(&[], length, Options { steps, ..options })?;
         let (result, took) = stopwatch(|| session.run(&mut ()));

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p demask --example custom_policy
 
-use demask::decode::{Commit, CommitPolicy, Edit, StepView};
+use demask::decode::{Commit, CommitPolicy, Edit, Needs, StepView};
 use demask::{Engine, Limits, Method, ModelImage, Options, Plan, Scalar, Serial, Session};
 use demask::{StepEvent, text};
 use std::error::Error;
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let plan = Plan::new(
         image.config(),
-        &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1 },
+        &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1, needs: Needs::NONE },
     )?;
     let mut memory = Box::new(Memory([0; 192 * 1024]));
     let (for_engine, for_session) = plan.carve(&mut memory.0)?;

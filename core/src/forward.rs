@@ -7,15 +7,16 @@
 
 mod sweep;
 
-use crate::decode::{Sampling, Score};
+use crate::decode::{DECODERS, Needs, Sampling, Score};
 use crate::exec::{Executor, Pieces, Split};
 use crate::image::{Attention, FAMILIES, ModelConfig, ModelImage};
 use crate::kernels::Kernels;
 use crate::layers::attention::AttentionShape;
 use crate::layers::rope::{self, MAX_POSITIONS};
+use crate::layers::visibility::View;
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
-use crate::model::{ForwardError, Model, Pass, Vocabulary};
+use crate::model::{ForwardError, Model, Pass, Visible, Vocabulary};
 use crate::packed::Layout;
 use crate::rows::Rows;
 use core::fmt;
@@ -134,6 +135,11 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             LayerWeights::of(image, layer).ok_or(EngineError::NotQuantized)?;
         }
         rope::fill_tables(config, (memory.cos, memory.sin), (0, 0));
+        if DECODERS {
+            memory.last.clear();
+            // A slot may be hidden that was never computed: nothing times a NaN would be a NaN.
+            memory.ring.value_scales.fill(0.0);
+        }
         Ok(Self { image: *image, outer, memory, kernels, executor, slid: 0 })
     }
 
@@ -158,10 +164,11 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             return Err(ForwardError::OutputLength { needed, given });
         }
         let rows = Rows::Span(0, canvas.len());
-        self.run_layers(canvas, rows, rows)?;
+        let view = View::new(self.attention(), canvas.len(), &Visible::ALL);
+        self.run_layers(canvas, view, (rows, rows))?;
         let hidden = &*self.memory.hidden;
         let rows = LogitPiece { rows, hidden, out, vocab };
-        let context = context(&self.image, &self.outer, self.kernels);
+        let context = context(&self.image, &self.outer, self.kernels, view);
         let scratch =
             ScratchAreas::new(self.memory.scratch, self.memory.workers, &self.memory.shape);
         sweep(&self.executor, scratch, rows, |s, piece| sweep::head_logits(&context, piece, s))
@@ -173,14 +180,14 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     fn run_layers(
         &mut self,
         canvas: &[u32],
-        rows: Rows<'_>,
-        wanted: Rows<'_>,
+        view: View<'_>,
+        (rows, wanted): (Rows<'_>, Rows<'_>),
     ) -> Result<(), ForwardError> {
         self.embed(canvas, rows)?;
         let image = self.image;
         let memory = &mut self.memory;
         let (executor, shape) = (&self.executor, memory.shape);
-        let context = context(&image, &self.outer, self.kernels);
+        let context = context(&image, &self.outer, self.kernels, view);
         let rotation = (&*memory.cos, &*memory.sin);
         let all = rows;
         let layers = image.config().layers;
@@ -203,9 +210,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
                 executor,
                 ScratchAreas::new(memory.scratch, memory.workers, &shape),
                 rows,
-                |s, piece| {
-                    sweep::block(&context, &weights, rotation, &ring, canvas.len(), piece, s)
-                },
+                |s, piece| sweep::block(&context, &weights, rotation, &ring, piece, s),
             )
             .map_err(|_| ForwardError::NotFinite { layer: Some(layer) })?;
         }
@@ -244,6 +249,11 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     }
 }
 
+/// The row that predicts each of these positions.
+fn predicting(positions: &[u16], shifted: bool) -> Rows<'_> {
+    if shifted { Rows::Before(positions) } else { Rows::List(positions) }
+}
+
 /// Hands all `rows` to the executor, cut into pieces of at most a tile.
 fn sweep<T: Split, E: Executor, R: Send>(
     executor: &E,
@@ -260,6 +270,7 @@ fn context<'t, 'a, K: Kernels>(
     image: &ModelImage<'a>,
     outer: &'t OuterWeights<'a>,
     kernels: K,
+    view: View<'t>,
 ) -> Context<'t, 'a, K> {
     let c = image.config();
     Context {
@@ -269,7 +280,7 @@ fn context<'t, 'a, K: Kernels>(
         eps: c.norm_eps,
         pairs: c.rope_pairs,
         rotated: c.rope_dim() as usize,
-        sees: c.features.attention,
+        view,
         attention: AttentionShape {
             heads: c.heads as usize,
             kv_heads: c.kv_heads as usize,
@@ -309,26 +320,48 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             Some(rows) => Rows::List(rows),
         };
         let sources = match (shifted, wanted) {
-            (false, wanted) => Rows::List(wanted),
             // Row 0 predicts itself and position 1; it must be computed once.
             (true, [0, others @ ..]) if others.first() == Some(&1) => Rows::Before(others),
-            (true, wanted) => Rows::Before(wanted),
+            (shifted, wanted) => predicting(wanted, shifted),
         };
         self.check_rows(pass, sources)?;
-        self.run_layers(canvas, rows, sources)?;
-        let hidden = &*self.memory.hidden;
+        let view = View::new(self.attention(), canvas.len(), &pass.visible);
+        self.run_layers(canvas, view, (rows, sources))?;
+        let memory = &mut self.memory;
+        let hidden = &*memory.hidden;
         let rows = HeadPiece { positions: wanted, shifted, hidden, scores };
-        let context = context(&self.image, &self.outer, self.kernels);
-        let mask_id = self.image.config().mask_id;
-        let scratch =
-            ScratchAreas::new(self.memory.scratch, self.memory.workers, &self.memory.shape);
+        let context = context(&self.image, &self.outer, self.kernels, view);
+        let about = (self.image.config().mask_id, pass, sampling);
+        let scratch = ScratchAreas::new(memory.scratch, memory.workers, &memory.shape);
         sweep(&self.executor, scratch, rows, |s, piece| {
-            sweep::head_scores(&context, mask_id, sampling, piece, s)
+            sweep::head_scores(&context, about, &memory.last, piece, s)
         })
-        .map_err(|_| ForwardError::NotFinite { layer: None })
+        .map_err(|_| ForwardError::NotFinite { layer: None })?;
+        if DECODERS {
+            memory.last.keep(memory.hidden, predicting(wanted, shifted), wanted);
+        }
+        Ok(())
+    }
+
+    fn gives(&self) -> Needs {
+        if !DECODERS {
+            return Needs::NONE;
+        }
+        let c = self.image.config();
+        // The row before a shadow has seen what the shadow must not see.
+        let shadows = match !c.features.shifted_logits && c.mask_id < c.vocab_size {
+            true => Needs::SHADOWS,
+            false => Needs::NONE,
+        };
+        let planned = Needs::DIVERGENCE.and(Needs::FILTER);
+        let planned = planned.without(planned.without(self.memory.needs));
+        Needs::VISIBILITY.and(Needs::BIAS).and(shadows).and(planned)
     }
 
     fn begin(&mut self) {
+        if DECODERS {
+            self.memory.last.scored.fill(0);
+        }
         if self.slid > 0 {
             self.slid = 0;
             rope::fill_tables(self.image.config(), (self.memory.cos, self.memory.sin), (0, 0));
@@ -342,6 +375,9 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             return false;
         }
         memory.ring.slide(keep, drop);
+        if DECODERS {
+            memory.last.slide(keep, drop);
+        }
         rope::slide(self.image.config(), (memory.cos, memory.sin), (keep, drop), slid);
         self.slid = slid;
         true

@@ -25,7 +25,7 @@
 //! # Example
 //!
 //! ```no_run
-//! use demask::decode::Threshold;
+//! use demask::decode::{Needs, Threshold};
 //! use demask::image::ModelImage;
 //! use demask::{Engine, Limits, Method, NATIVE, Options, Plan, Serial, Session};
 //!
@@ -34,7 +34,7 @@
 //!     memory: &mut [u8],  // 16-byte aligned, Plan::bytes() long
 //! ) -> Result<u64, Box<dyn core::error::Error>> {
 //!     let image = ModelImage::parse(image)?;
-//!     let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1 })?;
+//!     let plan = Plan::new(image.config(), &Limits { canvas: 96, tile: 8, layout: image.layout(), workers: 1, needs: Needs::NONE })?;
 //!     let (for_engine, for_session) = plan.carve(memory)?;
 //!     let engine = Engine::new(&image, for_engine, NATIVE, Serial)?;
 //!

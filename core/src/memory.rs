@@ -1,7 +1,11 @@
 //! The caller's memory, divided into typed slices. [`Plan`](crate::Plan) counts what this takes.
 
+mod decoders;
+
+pub(crate) use decoders::{DecoderScratch, DecoderScratchShape, LastPass};
+
 use crate::cache::KvRing;
-use crate::decode::{Commit, HEAD_CHUNK, Score, ScoreAccumulator};
+use crate::decode::{Commit, DECODERS, HEAD_CHUNK, Needs, Score, ScoreAccumulator};
 use crate::image::{FAMILIES, ModelConfig};
 use crate::layers::experts::{ExpertScratch, ExpertScratchShape};
 use crate::layers::linear::ActivationBuffer;
@@ -24,6 +28,7 @@ pub(crate) struct ScratchShape {
     head_dim: usize,
     canvas: usize,
     experts: ExpertScratchShape,
+    decoders: DecoderScratchShape,
 }
 
 impl ScratchShape {
@@ -44,6 +49,7 @@ impl ScratchShape {
             head_dim: c.head_dim as usize,
             canvas: limits.canvas,
             experts: ExpertScratchShape::new(c, limits.tile),
+            decoders: DecoderScratchShape::new(c, limits),
         }
     }
 
@@ -58,6 +64,7 @@ impl ScratchShape {
             .plus(Size::product::<f32>(self.tile, self.canvas))
             .plus(Size::of::<ScoreAccumulator>(self.tile))
             .plus(self.experts.bytes())
+            .plus(self.decoders.bytes())
     }
 }
 
@@ -94,6 +101,9 @@ pub struct EngineMemory<'a> {
     pub(crate) shape: ScratchShape,
     pub(crate) config: ModelConfig,
     pub(crate) workers: usize,
+    /// What was planned for.
+    pub(crate) needs: Needs,
+    pub(crate) last: LastPass<'a>,
 }
 
 /// Memory of a [`Session`](crate::Session).
@@ -168,6 +178,7 @@ pub(crate) struct Scratch<'a> {
     /// Running score records of the tile.
     pub(crate) accumulators: &'a mut [ScoreAccumulator],
     pub(crate) experts: ExpertScratch<'a>,
+    pub(crate) decoders: DecoderScratch<'a>,
 }
 
 impl<'a> Scratch<'a> {
@@ -188,6 +199,10 @@ impl<'a> Scratch<'a> {
             experts: match FAMILIES {
                 true => s.experts.take(&mut carver)?,
                 false => ExpertScratch::default(),
+            },
+            decoders: match DECODERS {
+                true => s.decoders.take(&mut carver)?,
+                false => DecoderScratch::default(),
             },
         })
     }

@@ -1,8 +1,9 @@
 //! How many bytes a model needs within given limits, and how they are handed out.
 
 use crate::cache::KvRing;
+use crate::decode::{DECODERS, Needs};
 use crate::image::{ImageError, ModelConfig};
-use crate::memory::{Carver, EngineMemory, ScratchShape, SessionMemory};
+use crate::memory::{Carver, EngineMemory, LastPass, ScratchShape, SessionMemory};
 use crate::packed::Layout;
 use core::fmt;
 
@@ -23,6 +24,10 @@ pub struct Limits {
     pub layout: Layout,
     /// Workers of the [`Executor`](crate::Executor); each has its own scratch memory.
     pub workers: usize,
+    /// What policies will ask of the engine. [`Needs::DIVERGENCE`] and [`Needs::FILTER`] take memory, and
+    /// divergence takes time in every pass: the engine [gives](crate::Model::gives) them only if they are
+    /// planned for.
+    pub needs: Needs,
 }
 
 /// Why limits cannot be met.
@@ -68,6 +73,7 @@ impl core::error::Error for PlanError {}
 ///
 /// # Example
 /// ```
+/// use demask::decode::Needs;
 /// use demask::image::{Architecture, Features, ModelConfig, RopePairs};
 /// use demask::packed::Layout;
 /// use demask::{Limits, Plan};
@@ -78,7 +84,7 @@ impl core::error::Error for PlanError {}
 ///     ffn_dim: 384, context: 128, mask_id: 1, eos_id: 0, rope_theta: 10_000.0, norm_eps: 1e-5,
 ///     rope_pairs: RopePairs::HalfSplit, tied_head: true, features: Features::PLAIN,
 /// };
-/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
+/// const PLAN: Plan = match Plan::new(&CONFIG, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1, needs: Needs::NONE }) {
 ///     Ok(plan) => plan,
 ///     Err(_) => panic!("the model does not fit"),
 /// };
@@ -95,7 +101,8 @@ pub struct Plan {
 /// Bytes by purpose; they sum to [`Plan::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// Residual stream, `[canvas, model_dim]` floats.
+    /// Residual stream, `[canvas, model_dim]` floats; with [`Needs::DIVERGENCE`] that of the pass before
+    /// too.
     pub hidden: usize,
     /// Keys, values and their scales.
     pub kv_ring: usize,
@@ -173,7 +180,8 @@ impl Plan {
             Some(n) => n,
             None => return Err(PlanError::TooLarge),
         };
-        let hidden = Size::product::<f32>(l.canvas, config.model_dim as usize);
+        let hidden = Size::product::<f32>(l.canvas, config.model_dim as usize)
+            .plus(LastPass::size(config, l));
         let kv_ring = Size::product::<i8>(entries, config.kv_dim())
             .times(2)
             .plus(Size::product::<f32>(entries, config.kv_heads as usize).times(2));
@@ -245,6 +253,10 @@ impl Plan {
         let entries = canvas.checked_mul(c.layers as usize)?;
         let (kv_dim, kv_heads) = (c.kv_dim(), c.kv_heads as usize);
         let hidden = carver.take(canvas, c.model_dim as usize)?;
+        let last = match DECODERS {
+            true => LastPass::take(carver, c, &self.limits)?,
+            false => LastPass::default(),
+        };
         let ring = KvRing {
             keys: carver.take(entries, kv_dim)?,
             values: carver.take(entries, kv_dim)?,
@@ -270,6 +282,8 @@ impl Plan {
                 shape,
                 config: *c,
                 workers: self.limits.workers,
+                needs: self.limits.needs,
+                last,
             },
             session,
         ))

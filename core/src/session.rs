@@ -153,6 +153,7 @@ where
         self.region = region;
         self.options = options;
         self.block_open = false;
+        self.block_index = 0;
         self.dropped = 0;
         self.forwards = 0;
         self.rows_computed = 0;
@@ -235,7 +236,14 @@ where
         rules::apply(commits, canvas);
         rules::apply(revisions, canvas);
         let region = self.region.start..self.region.end.min(self.len);
-        let end = self.method.eos.stop(canvas, region, mask_id, eos_id);
+        // A policy that takes tokens back has the last word on its block first.
+        let unsettled = needs.include(Needs::REVISIONS)
+            && (canvas.get(..self.block.end).is_some_and(|block| block.contains(&mask_id))
+                || self.method.policy.continues() && self.post_steps < MAX_POST_STEPS);
+        let end = match unsettled {
+            true => None,
+            false => self.method.eos.stop(canvas, region, mask_id, eos_id),
+        };
         if let Some(end) = end {
             let rest = canvas.get_mut(end..).unwrap_or_default();
             rest.iter_mut().filter(|token| **token == mask_id).for_each(|token| *token = eos_id);

@@ -5,7 +5,7 @@ mod fake_model;
 
 use common::{Aligned, SMALLEST, image, mix};
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::ModelImage;
 use demask::packed::Format;
 use demask::packed::Layout;
@@ -111,7 +111,8 @@ fn another_prompt_seed_or_model_has_another_checksum() {
     for seed in 0..3 {
         let bytes = image(SMALLEST, Format::Q4, seed);
         let image = ModelImage::parse(&bytes).unwrap();
-        let limits = Limits { canvas: 8, tile: 2, layout: Layout::Rows16, workers: 1 };
+        let limits =
+            Limits { canvas: 8, tile: 2, layout: Layout::Rows16, workers: 1, needs: Needs::NONE };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();

@@ -8,7 +8,7 @@ use common::{
     Aligned, Random, SMALLEST, WIDE_EXPERTS, image_with, random_config, sections, with_q4k,
 };
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{LogitRow, Needs, Sampling, Score};
 use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
 use demask::packed::{Format, Layout};
 use demask::{
@@ -135,7 +135,13 @@ fn with_engine<E: Executor, R>(
     (canvas, tile): (usize, usize),
     work: impl FnOnce(&mut Engine<'_, Scalar, E>) -> R,
 ) -> R {
-    let limits = Limits { canvas, tile, layout: image.layout(), workers: executor.workers() };
+    let limits = Limits {
+        canvas,
+        tile,
+        layout: image.layout(),
+        workers: executor.workers(),
+        needs: Needs::NONE,
+    };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     // What an earlier program left behind.
@@ -182,8 +188,9 @@ fn compare_with_the_contract(image: &ModelImage<'_>, length: usize, random: &mut
             let sampling = Sampling { temperature: 0.8, seed: 5, step: 3, ..Sampling::GREEDY };
             let score = |&position: &u16| {
                 let logits = &expected[usize::from(position)];
-                let mask = config.mask_id;
-                Score::from_logits(position.into(), logits, mask, &sampling).unwrap()
+                let row = LogitRow::new(position.into(), logits, config.mask_id);
+                let row = LogitRow { current: canvas[usize::from(position)], ..row };
+                row.score(&sampling).unwrap()
             };
             let expected: Vec<_> = wanted.iter().map(score).collect();
             let expected: Vec<_> = expected.iter().map(score_bits).collect();
@@ -382,8 +389,13 @@ fn a_whole_session_is_the_same_on_any_executor() {
     let bytes = uneven();
     let image = ModelImage::parse(&bytes).unwrap();
     fn decode<E: Executor>(image: &ModelImage<'_>, executor: E, tile: usize) -> (Vec<u32>, u64) {
-        let limits =
-            Limits { canvas: 30, tile, layout: Layout::Rows16, workers: executor.workers() };
+        let limits = Limits {
+            canvas: 30,
+            tile,
+            layout: Layout::Rows16,
+            workers: executor.workers(),
+            needs: Needs::NONE,
+        };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
@@ -418,7 +430,13 @@ fn memory_for_more_workers_than_there_are() {
         with_engine(&image, Serial, (20, 4), |engine| all_scores(engine, &canvas, &wanted));
     for (planned, workers) in (2..8).flat_map(|planned| (1..=planned).map(move |w| (planned, w))) {
         // Odd sizes, so that equal shares of the memory would not be aligned.
-        let limits = Limits { canvas: 21, tile: 3, layout: Layout::Rows16, workers: planned };
+        let limits = Limits {
+            canvas: 21,
+            tile: 3,
+            layout: Layout::Rows16,
+            workers: planned,
+            needs: Needs::NONE,
+        };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (memory, _) = plan.carve(&mut memory).unwrap();
@@ -463,7 +481,13 @@ fn an_engine_refuses_memory_of_another_plan() {
     let build = |config: &ModelConfig, planned: usize, workers: usize| {
         let plan = Plan::new(
             config,
-            &Limits { canvas: 8, tile: 2, layout: Layout::Rows16, workers: planned },
+            &Limits {
+                canvas: 8,
+                tile: 2,
+                layout: Layout::Rows16,
+                workers: planned,
+                needs: Needs::NONE,
+            },
         )
         .unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());

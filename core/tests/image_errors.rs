@@ -6,6 +6,7 @@ use common::{
     Aligned, SMALLEST, image, image_with, reseal, section_at, sections, small_image, tensor_at,
     tensor_entry_at, with_engine, with_q4k,
 };
+use demask::decode::Needs;
 use demask::image::{
     ImageError as E, ModelConfig, ModelImage, SectionKind, TensorRole, kind_code, peek_config,
 };
@@ -389,7 +390,8 @@ fn kernels_that_do_not_read_q4k_refuse_it() {
     let quantization = Quantization { layout: Layout::Words, ..Quantization::uniform(Format::Q4) };
     let plain = image_with(&sections(config), quantization, 1);
     let bytes = with_q4k(&plain, Layout::Words, 1, |role| role == TensorRole::Embedding);
-    let limits = Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1 };
+    let limits =
+        Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1, needs: Needs::NONE };
     let plan = Plan::new(&config, &limits).unwrap();
     for (bytes, expected) in [(plain, None), (bytes, Some(EngineError::Q4K))] {
         let image = ModelImage::parse(&bytes).unwrap();

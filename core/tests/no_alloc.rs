@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Aligned, small_image, small_image_with_experts};
-use demask::decode::Threshold;
+use demask::decode::{Needs, Threshold};
 use demask::image::ModelImage;
 use demask::packed::Format;
 use demask::text::{Specials, Utf8Stream};
@@ -60,7 +60,13 @@ fn answer(image: &[u8], memory: &mut [u8], text: &mut [u8]) -> (usize, u64, u32)
     let image = ModelImage::parse(image).unwrap();
     let plan = Plan::new(
         image.config(),
-        &Limits { canvas: 16, tile: 4, layout: demask::packed::Layout::Rows16, workers: 1 },
+        &Limits {
+            canvas: 16,
+            tile: 4,
+            layout: demask::packed::Layout::Rows16,
+            workers: 1,
+            needs: Needs::NONE,
+        },
     )
     .unwrap();
     let (for_engine, for_session) = plan.carve(memory).unwrap();
@@ -117,8 +123,13 @@ fn errors_do_not_allocate_either() {
     let (allocations, ()) = count(|| {
         assert!(ModelImage::parse(&damaged).is_err());
         let image = ModelImage::parse(&image).unwrap();
-        let limits =
-            Limits { canvas: 16, tile: 4, layout: demask::packed::Layout::Rows16, workers: 1 };
+        let limits = Limits {
+            canvas: 16,
+            tile: 4,
+            layout: demask::packed::Layout::Rows16,
+            workers: 1,
+            needs: Needs::NONE,
+        };
         let plan = Plan::new(image.config(), &limits).unwrap();
         assert!(plan.carve(&mut memory[..100]).is_err());
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Aligned, Random, SMALLEST, random_config};
+use demask::decode::Needs;
 use demask::image::{Architecture, Attention, Features, ModelConfig, RopePairs};
 use demask::packed::Layout;
 use demask::{Limits, Plan, PlanError, SessionMemory};
@@ -27,11 +28,13 @@ const DEVICE: ModelConfig = ModelConfig {
 };
 
 /// Firmware sizes a static with this: it has to work in a constant.
-const PLAN: Plan =
-    match Plan::new(&DEVICE, &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1 }) {
-        Ok(plan) => plan,
-        Err(_) => panic!("the model does not fit"),
-    };
+const PLAN: Plan = match Plan::new(
+    &DEVICE,
+    &Limits { canvas: 96, tile: 8, layout: Layout::Rows16, workers: 1, needs: Needs::NONE },
+) {
+    Ok(plan) => plan,
+    Err(_) => panic!("the model does not fit"),
+};
 static MEMORY_BYTES: [u8; PLAN.bytes()] = [0; PLAN.bytes()];
 
 /// A valid configuration with sizes that are multiples of nothing, half of them with features of any
@@ -65,6 +68,12 @@ fn the_plan_is_exact_to_the_byte() {
             canvas: 1 + random.below(70),
             tile: 1 + random.below(40),
             workers: 1 + random.below(5),
+            needs: [
+                Needs::NONE,
+                Needs::FILTER,
+                Needs::DIVERGENCE,
+                Needs::FILTER.and(Needs::DIVERGENCE),
+            ][random.below(4)],
         };
         let plan = Plan::new(&config, &limits).unwrap();
         assert_eq!((plan.limits(), *plan.config()), (limits, config));
@@ -87,7 +96,11 @@ fn the_parts_add_up_and_are_what_they_say() {
     for _ in 0..if cfg!(miri) { 10 } else { 500 } {
         let (config, canvas) = (config(&mut random), 1 + random.below(70));
         let plan = |tile, workers| {
-            Plan::new(&config, &Limits { canvas, tile, layout: Layout::Rows16, workers }).unwrap()
+            Plan::new(
+                &config,
+                &Limits { canvas, tile, layout: Layout::Rows16, workers, needs: Needs::NONE },
+            )
+            .unwrap()
         };
         let parts = plan(4, 1).parts();
         let sum = parts.hidden + parts.kv_ring + parts.rope + parts.scratch + parts.session;
@@ -112,7 +125,8 @@ fn experts_take_scratch_memory_for_choices_and_sums() {
     let with = common::SMALLEST_WITH_EXPERTS;
     let without = ModelConfig { features: Features { experts: None, ..with.features }, ..with };
     let scratch = |config: &ModelConfig| {
-        let limits = Limits { canvas: 9, tile: 5, layout: Layout::Rows16, workers: 1 };
+        let limits =
+            Limits { canvas: 9, tile: 5, layout: Layout::Rows16, workers: 1, needs: Needs::NONE };
         Plan::new(config, &limits).unwrap().parts().scratch
     };
     // Sums, two choices of each row, ranks of six experts and three groups, positions. The networks
@@ -126,9 +140,34 @@ fn experts_take_scratch_memory_for_choices_and_sums() {
 }
 
 #[test]
+#[cfg(feature = "decoders")]
+fn decoders_take_memory_only_if_they_are_planned_for() {
+    let limits =
+        Limits { canvas: 11, tile: 5, layout: Layout::Rows16, workers: 1, needs: Needs::NONE };
+    let parts = |needs| Plan::new(&DEVICE, &Limits { needs, ..limits }).unwrap().parts();
+    let none = parts(Needs::NONE);
+    // Ids and logits of 64 candidates, and their number.
+    let filter = parts(Needs::FILTER);
+    assert_eq!(filter.scratch - none.scratch, (5usize * (64 * 8 + 4)).next_multiple_of(16));
+    assert_eq!(filter.hidden, none.hidden);
+    // Rows of the last pass and which there are; one tile of them quantized, its logits and sums.
+    let divergence = parts(Needs::DIVERGENCE);
+    assert_eq!(divergence.hidden - none.hidden, 11 * 128 * 4 + 16);
+    let words = Layout::Rows16.activation_words(5, 4).unwrap();
+    let scratch = words * 4 + 5 * 64 * 4 + (5usize * 5 * 4).next_multiple_of(16);
+    assert_eq!(divergence.scratch - none.scratch, scratch);
+    // Nothing else takes any.
+    let others = Needs::SHADOWS.and(Needs::VISIBILITY).and(Needs::BIAS).and(Needs::REVISIONS);
+    assert_eq!(parts(others), none);
+}
+
+#[test]
 fn limits_that_make_no_sense() {
     let new = |canvas, tile, workers| {
-        Plan::new(&SMALLEST, &Limits { canvas, tile, layout: Layout::Rows16, workers })
+        Plan::new(
+            &SMALLEST,
+            &Limits { canvas, tile, layout: Layout::Rows16, workers, needs: Needs::NONE },
+        )
     };
     for (canvas, tile, workers) in [(0, 1, 1), (1, 0, 1), (1, 1, 0), (65_536, 1, 1)] {
         assert_eq!(new(canvas, tile, workers), Err(PlanError::Limits));
@@ -159,7 +198,13 @@ fn the_largest_model_that_the_format_can_describe() {
     largest.validate().unwrap();
     let plan = Plan::new(
         &largest,
-        &Limits { canvas: 65_535, tile: 32, layout: Layout::Rows16, workers: 64 },
+        &Limits {
+            canvas: 65_535,
+            tile: 32,
+            layout: Layout::Rows16,
+            workers: 64,
+            needs: Needs::NONE,
+        },
     );
     if usize::BITS == 64 {
         // 8 TiB of keys and values: countable, and nobody has it.

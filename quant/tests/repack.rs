@@ -6,7 +6,7 @@ mod common;
 
 use common::{Aligned, SMALLEST, image_with, sections, sections_of_every_kind};
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::{ImageError, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{Engine, Limits, Model, Plan, Scalar, Serial};
@@ -81,7 +81,8 @@ fn an_image_is_a_source_of_the_same_weights() {
 
 fn scores(image: &[u8]) -> Vec<Score> {
     let image = ModelImage::parse(image).unwrap();
-    let limits = Limits { canvas: 13, tile: 5, layout: image.layout(), workers: 1 };
+    let limits =
+        Limits { canvas: 13, tile: 5, layout: image.layout(), workers: 1, needs: Needs::NONE };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     let (memory, _) = plan.carve(&mut memory).unwrap();

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Aligned, Random, WIDE_EXPERTS, image_with, random_config, sections, with_q4k};
+use demask::decode::Needs;
 use demask::image::{Attention, ModelConfig, ModelImage};
 use demask::packed::Format;
 use demask::{Engine, Kernels, Limits, Plan, Serial};
@@ -35,8 +36,13 @@ impl WithKernels for Job<'_> {
             });
         }
         let image = ModelImage::parse(&image).unwrap();
-        let limits =
-            Limits { canvas: self.canvas.len(), tile: self.tile, layout: K::LAYOUT, workers: 1 };
+        let limits = Limits {
+            canvas: self.canvas.len(),
+            tile: self.tile,
+            layout: K::LAYOUT,
+            workers: 1,
+            needs: Needs::NONE,
+        };
         let plan = Plan::new(image.config(), &limits).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         memory.fill(0xA5);

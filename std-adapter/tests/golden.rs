@@ -1,6 +1,7 @@
 //! The bundled model's source against logits from PyTorch: the float reference exactly, the packed
 //! engine by agreement and divergence.
 
+use demask::decode::Needs;
 use demask::packed::Format;
 use demask_quant::{Quantization, Sections, write_image};
 use demask_std::detect::Choice;
@@ -40,7 +41,8 @@ fn cases() -> Vec<Case> {
 fn logits_of(model: &LoadedModel, ids: &[u32]) -> Vec<f32> {
     let runtime = Runtime::new(model).unwrap();
     let mut memory = Memory::default();
-    let settings = Settings { canvas: ids.len(), threads: 2, kernels: Choice::Auto };
+    let settings =
+        Settings { canvas: ids.len(), threads: 2, kernels: Choice::Auto, needs: Needs::NONE };
     runtime.network(&settings, &mut memory).unwrap().logits(ids).unwrap()
 }
 

@@ -4,6 +4,7 @@ mod gguf_files;
 mod gguf_models;
 
 use demask::ModelImage;
+use demask::decode::Needs;
 use demask::image::TensorRole;
 use demask::packed::{Format, Layout};
 use demask_quant::ggml::GgmlType;
@@ -90,7 +91,8 @@ fn threads_and_places_do_not_change_a_byte() {
 fn logits(model: &LoadedModel, held: Held) -> Vec<f32> {
     let runtime = Runtime::held(model, held, Box::new(|_, _| ())).unwrap();
     let mut memory = Memory::default();
-    let settings = Settings { canvas: 16, threads: 2, kernels: Default::default() };
+    let settings =
+        Settings { canvas: 16, threads: 2, kernels: Default::default(), needs: Needs::NONE };
     let mut network = runtime.network(&settings, &mut memory).unwrap();
     network.logits(&[3, 40, 96, 7, 96, 96, 12, 95]).unwrap()
 }

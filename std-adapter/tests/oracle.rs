@@ -3,6 +3,7 @@
 //! Seeds, sizes, counts of heads and vocabularies are none of those that anything here was tuned
 //! with. Needs `../shared/oracle` and a python3 with numpy and gguf; says so loudly without them.
 
+use demask::decode::Needs;
 use demask_quant::WeightSource;
 use demask_std::detect::Choice;
 use demask_std::load::LoadedModel;
@@ -83,7 +84,8 @@ fn reference_logits(model: &LoadedModel) -> Vec<f32> {
 fn runtime_logits(model: &LoadedModel) -> Vec<f32> {
     let runtime = Runtime::new(model).unwrap();
     let mut memory = Memory::default();
-    let settings = Settings { canvas: IDS.len(), threads: 2, kernels: Choice::Auto };
+    let settings =
+        Settings { canvas: IDS.len(), threads: 2, kernels: Choice::Auto, needs: Needs::NONE };
     runtime.network(&settings, &mut memory).unwrap().logits(&IDS).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! Every model family against an independent forward pass: the folders in `fixtures`, whose logits
 //! numpy computed in double precision straight from the stored tensors, see `fixtures/make.py`.
 
+use demask::decode::Needs;
 use demask::image::{Architecture, Attention, Experts, Features, ModelConfig, Norm, RopePairs};
 use demask::packed::Format;
 use demask_quant::WeightSource;
@@ -51,7 +52,7 @@ fn largest(values: impl IntoIterator<Item = f32>) -> f32 {
 
 fn logits_of(runtime: &Runtime<'_>, kernels: Choice, ids: &[u32]) -> Vec<f32> {
     let mut memory = Memory::default();
-    let settings = Settings { canvas: ids.len(), threads: 2, kernels };
+    let settings = Settings { canvas: ids.len(), threads: 2, kernels, needs: Needs::NONE };
     runtime.network(&settings, &mut memory).unwrap().logits(ids).unwrap()
 }
 

@@ -9,7 +9,7 @@
 
 use demask::ModelImage;
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
 use demask::packed::Format;
 use demask_quant::{BoxError, Quantization, Sections, WeightSource, write_image};
@@ -113,7 +113,8 @@ fn measure(
     let mut memories: Vec<_> = (0..threads).map(|_| Memory::default()).collect();
     let mut networks = Vec::new();
     for (memory, threads) in memories.iter_mut().zip(1..) {
-        let settings = Settings { canvas: canvas.len(), threads, kernels: Choice::Auto };
+        let settings =
+            Settings { canvas: canvas.len(), threads, kernels: Choice::Auto, needs: Needs::NONE };
         networks.push(runtime.network(&settings, memory)?);
     }
     let mut times = vec![Vec::new(); threads];

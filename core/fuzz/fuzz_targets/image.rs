@@ -6,7 +6,7 @@ mod common;
 
 use common::{Aligned, reseal, with_engine};
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::{Header, ModelImage, peek_config};
 use demask::text::{Specials, Utf8Stream};
 use demask::{Limits, Model, Plan};
@@ -43,7 +43,7 @@ fn exercise(image: &ModelImage<'_>) {
 fn forward(image: &ModelImage<'_>) {
     let config = *image.config();
     let plan =
-        Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1 });
+        Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1, needs: Needs::NONE });
     if plan.is_ok_and(|plan| plan.bytes() < 1 << 20) {
         let canvas = [config.mask_id, config.eos_id, config.vocab_size - 1, config.mask_id];
         let sampling = Sampling { temperature: 0.7, seed: 1, step: 2, ..Sampling::GREEDY };

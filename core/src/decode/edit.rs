@@ -111,10 +111,9 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Takes back all commits and revisions.
-    pub fn clear(&mut self) {
+    /// Takes back all commits.
+    pub fn clear_commits(&mut self) {
         self.commits = 0;
-        self.revisions = 0;
     }
 
     /// Changes a committed token into another, or into the mask.

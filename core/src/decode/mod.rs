@@ -1,21 +1,44 @@
 //! From scores to decisions: what to commit, when a block is done, when a text ends.
 
+mod divergence;
 mod edit;
 mod eos;
+mod eos_rules;
+mod filter;
+mod logits;
 mod needs;
 mod policies;
 mod policy;
 mod random;
 mod schedule;
+mod schedules;
 mod score;
 mod view;
 
 pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
+pub use eos_rules::{EosRamp, SuppressLogit, SuppressRank, TruncateAtEos};
+pub use filter::Filter;
+pub use logits::LogitRow;
 pub use needs::Needs;
-pub use policies::{Threshold, TopQ};
+pub use policies::{
+    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EntropyBound, Factor,
+    FirstHitting, Hierarchical, HierarchicalRemask, Klass, LocalLeap, NearBest, Origin, Phases,
+    Prophet, RandomOrder, Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold,
+    TokenEditing, TopQ, Wino,
+};
 pub use policy::CommitPolicy;
-pub use random::{Filter, Sampling, philox4x32};
+pub use random::{Sampling, philox4x32};
 pub use schedule::{Even, Schedule};
-pub use score::{HEAD_CHUNK, Score, ScoreAccumulator};
+pub use schedules::{Ascending, Cosine, DreamGrid, LavidaShift};
+pub use score::{HEAD_CHUNK, Score};
 pub use view::{LogitBias, StepCount, StepView};
+
+pub(crate) use divergence::Divergence;
+pub(crate) use filter::Candidates;
+pub(crate) use logits::{Adjustment, bias_of};
+pub(crate) use score::ScoreAccumulator;
+
+/// Whether this build computes what only some decoders ask for: the cargo feature `decoders`. Without it
+/// an [`Engine`](crate::Engine) gives none of that.
+pub(crate) const DECODERS: bool = cfg!(feature = "decoders");

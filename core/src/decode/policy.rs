@@ -40,8 +40,9 @@ pub trait CommitPolicy {
         false
     }
 
-    /// Whether it brings itself to an end within the planned steps. The session otherwise lets it take
-    /// back fewer tokens than it commits in every pass.
+    /// Whether it brings itself to an end within the planned steps. The session otherwise makes it commit
+    /// something in every pass, and lets it take back fewer tokens than it commits. The cap on the passes
+    /// of a block holds in any case.
     fn bounds_itself(&self) -> bool {
         false
     }

@@ -4,6 +4,7 @@
 //! computed. The generator is Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as
 //! 1, 2, 3", 2011).
 
+use super::Filter;
 use crate::math::ln;
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -47,35 +48,6 @@ pub struct Sampling {
     pub forbidden: Option<u32>,
 }
 
-/// What remains of a distribution before a proposal is drawn from it, in this order: temperature,
-/// top-p, top-k. Scores are then those of what remains, as in Dream.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Filter {
-    /// Scores are those of the distribution at the temperature, not at 1.
-    pub tempered: bool,
-    /// Only that many of the most probable tokens; 0 for all.
-    pub top_k: u32,
-    /// Only the most probable tokens whose predecessors sum to at most this; 1 for all.
-    pub top_p: f32,
-}
-
-impl Filter {
-    /// All tokens, scores at temperature 1.
-    pub const NONE: Self = Self { tempered: false, top_k: 0, top_p: 1.0 };
-
-    /// Whether it changes anything.
-    #[must_use]
-    pub fn is_some(&self) -> bool {
-        self.tempered || self.top_k > 0 || self.top_p.to_bits() != 1.0f32.to_bits()
-    }
-}
-
-impl Default for Filter {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
-
 /// Largest value that [`gumbel`] returns, rounded up: a token that trails by more than this cannot
 /// win, whatever its noise.
 const GUMBEL_MAX: f32 = 22.9;
@@ -96,18 +68,34 @@ impl Sampling {
         mut best: f32,
         mut consider: impl FnMut(usize, f32) -> f32,
     ) {
-        let key = [self.seed as u32, (self.seed >> 32) as u32];
         // Chunks start at multiples of 64, so quads of ids never straddle two of them.
         for (quad, logits) in logits.chunks(4).enumerate() {
             // Drawing noise costs far more than this look, and a peaked distribution rarely needs it.
             if logits.iter().all(|l| l / self.temperature + GUMBEL_MAX < best) {
                 continue;
             }
-            let counter = [first_id / 4 + quad as u32, position, self.step, 0];
-            for (i, (l, word)) in logits.iter().zip(philox4x32(counter, key)).enumerate() {
+            let words = self.words(position, first_id / 4 + quad as u32);
+            for (i, (l, word)) in logits.iter().zip(words).enumerate() {
                 best = consider(quad * 4 + i, l / self.temperature + gumbel(word));
             }
         }
+    }
+
+    /// The random words of four ids at a position, `4 * quad` the first of them.
+    fn words(&self, position: u32, quad: u32) -> [u32; 4] {
+        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        philox4x32([quad, position, self.step, 0], key)
+    }
+
+    /// The noise of one id at a position.
+    pub(crate) fn noise(&self, position: u32, id: u32) -> f32 {
+        let [a, b, c, d] = self.words(position, id / 4);
+        gumbel(match id % 4 {
+            0 => a,
+            1 => b,
+            2 => c,
+            _ => d,
+        })
     }
 }
 
@@ -116,7 +104,7 @@ impl Sampling {
 /// Near `u = 1`, where the large values come from, `-ln u` is taken as `-ln(1 - v)` of the exact
 /// small complement: rounding `u` to 24 bits would cut the tail at 16.6 and with it the diversity
 /// of large vocabularies.
-fn gumbel(word: u32) -> f32 {
+pub(super) fn gumbel(word: u32) -> f32 {
     const UNIT: f32 = 1.0 / 4_294_967_296.0;
     let exponential = if word < 1 << 31 {
         -ln((word as f32 + 0.5) * UNIT)

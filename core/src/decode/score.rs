@@ -1,7 +1,7 @@
 //! The score record: everything a commit policy may want to know about a row, gathered while the
 //! head streams by. No vocabulary-sized buffer exists.
 
-use super::Sampling;
+use super::{LogitRow, Sampling};
 use crate::kernels::scalar::NotFinite;
 use crate::math::{EXP_MIN, exp, ln, max, sum_by};
 use bytemuck::{Pod, Zeroable};
@@ -10,7 +10,9 @@ use bytemuck::{Pod, Zeroable};
 /// the log-sum-exp is combined chunk by chunk.
 pub const HEAD_CHUNK: usize = 64;
 
-/// What the head says about one position. Logits are in nats; the mask token takes no part.
+/// What the head says about one position. Logits are in nats, after any bias; the mask token takes no
+/// part. With a [`Filter`](super::Filter) and a temperature above 0 everything is about what the filter
+/// leaves, and logits are divided by the temperature if it is `tempered`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Score {
@@ -28,9 +30,10 @@ pub struct Score {
     pub entropy: f32,
     /// Token proposed for the position: `top`, or a draw if the temperature is above 0.
     pub proposal: u32,
-    /// Its logit, without noise or temperature.
+    /// Its logit, without noise.
     pub proposal_logit: f32,
-    /// Logit of the token that stands at the position; the least number for a mask.
+    /// Logit of the token that stands at the position; the least number for a mask, and for a token
+    /// that takes no part.
     pub current_logit: f32,
     /// Nats from this distribution to that of the last pass that scored the position
     /// (Kullback-Leibler divergence), infinite if there was none. Only with
@@ -45,7 +48,8 @@ impl Score {
         exp((self.proposal_logit - self.log_sum_exp).min(0.0))
     }
 
-    /// Scores a row of logits that exist in memory, as a reference model's do.
+    /// Scores a row of logits that exist in memory, as a reference model's do, for a position with a
+    /// mask. [`LogitRow`] is the same for any position.
     ///
     /// # Errors
     /// [`NotFinite`] if a logit is NaN or infinite.
@@ -63,11 +67,7 @@ impl Score {
         mask_id: u32,
         sampling: &Sampling,
     ) -> Result<Self, NotFinite> {
-        let mut accumulator = ScoreAccumulator::new(position);
-        for (chunk, logits) in logits.chunks(HEAD_CHUNK).enumerate() {
-            accumulator.absorb((chunk * HEAD_CHUNK) as u32, logits, mask_id, sampling);
-        }
-        accumulator.finish()
+        LogitRow::new(position, logits, mask_id).score(sampling)
     }
 }
 
@@ -77,13 +77,16 @@ impl Score {
 /// to the chunk's maximum), so that the result does not depend on how many are in flight.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub struct ScoreAccumulator {
+pub(crate) struct ScoreAccumulator {
     position: u32,
     top: u32,
     proposal: u32,
+    /// Token that stands at the position.
+    pub(crate) current: u32,
     top_logit: f32,
     runner_up_logit: f32,
     proposal_logit: f32,
+    current_logit: f32,
     /// Largest noisy logit so far.
     proposal_noisy: f32,
     /// `sum of exp(l - top_logit)`.
@@ -93,43 +96,50 @@ pub struct ScoreAccumulator {
 }
 
 impl ScoreAccumulator {
-    /// Nothing seen yet.
+    /// Nothing seen yet; the token `current` stands at the position.
     #[must_use]
-    pub fn new(position: u32) -> Self {
+    pub(crate) fn new(position: u32, current: u32) -> Self {
         let least = f32::NEG_INFINITY;
         Self {
             position,
             top: 0,
             proposal: 0,
+            current,
             top_logit: least,
             runner_up_logit: least,
             proposal_logit: least,
+            current_logit: least,
             proposal_noisy: least,
             sum: 0.0,
             weighted: 0.0,
         }
     }
 
-    /// Takes in the logits of ids `first_id..`, at most [`HEAD_CHUNK`] and starting at a multiple
-    /// of it. The logit of `mask_id` is ignored.
+    /// Takes in the logits of ids `first_id..`, which starts at a multiple of [`HEAD_CHUNK`]; those at
+    /// minus infinity take no part.
     #[inline(always)]
-    pub fn absorb(&mut self, first_id: u32, logits: &[f32], mask_id: u32, sampling: &Sampling) {
-        let mut chunk = [f32::NEG_INFINITY; HEAD_CHUNK];
-        for (target, &l) in chunk.iter_mut().zip(logits) {
-            *target = l;
-        }
-        if let Some(mask) = mask_id.checked_sub(first_id).and_then(|i| chunk.get_mut(i as usize)) {
-            *mask = f32::NEG_INFINITY;
+    pub(crate) fn absorb(&mut self, first_id: u32, chunk: &[f32; HEAD_CHUNK], sampling: &Sampling) {
+        let (quotients, divided);
+        let (chunk, sampling) = if sampling.divides() {
+            quotients = chunk.map(|l| l / sampling.temperature);
+            divided = Sampling { temperature: 1.0, ..*sampling };
+            (&quotients, &divided)
+        } else {
+            (chunk, sampling)
+        };
+        let current = self.current.checked_sub(first_id);
+        if let Some(l) = current.and_then(|i| chunk.get(i as usize)) {
+            self.current_logit = *l;
         }
         let before = self.top_logit;
-        let max = max(&chunk);
+        let max = max(chunk);
         // Most chunks hold nothing that comes first or second.
         if max > self.runner_up_logit {
-            self.rank(first_id, &chunk);
+            self.rank(first_id, chunk);
         }
         // A chunk of nothing but the mask or missing ids adds nothing; a NaN must not pass for one.
         if chunk.iter().any(|&l| l != f32::NEG_INFINITY) {
-            let (sum, weighted) = chunk_sums(&chunk, max);
+            let (sum, weighted) = chunk_sums(chunk, max);
             self.merge(before, max, sum, weighted);
         }
         // The payload of a NaN could come out of the exponential as a number.
@@ -137,8 +147,8 @@ impl ScoreAccumulator {
         if magnitude > f32::INFINITY.to_bits() << 1 {
             self.sum = f32::NAN;
         }
-        if sampling.temperature > 0.0 {
-            self.draw(first_id, &chunk, sampling);
+        if sampling.temperature > 0.0 && !sampling.filters() {
+            self.draw(first_id, chunk, sampling);
         }
     }
 
@@ -182,7 +192,7 @@ impl ScoreAccumulator {
     ///
     /// # Errors
     /// [`NotFinite`] if a logit was NaN or infinite.
-    pub fn finish(&self) -> Result<Score, NotFinite> {
+    pub(crate) fn finish(&self) -> Result<Score, NotFinite> {
         let log_sum = ln(self.sum);
         let log_sum_exp = self.top_logit + log_sum;
         let entropy = log_sum - self.weighted / self.sum;
@@ -204,7 +214,7 @@ impl ScoreAccumulator {
             entropy: if entropy > 0.0 { entropy } else { 0.0 },
             proposal,
             proposal_logit,
-            current_logit: f32::MIN,
+            current_logit: self.current_logit.max(f32::MIN),
             divergence: 0.0,
         })
     }
@@ -214,7 +224,7 @@ impl ScoreAccumulator {
 ///
 /// One plain loop after the other: that is what compilers turn into vector code.
 #[inline(always)]
-fn chunk_sums(chunk: &[f32; HEAD_CHUNK], max: f32) -> (f32, f32) {
+pub(super) fn chunk_sums(chunk: &[f32; HEAD_CHUNK], max: f32) -> (f32, f32) {
     let mut terms = [0.0; HEAD_CHUNK];
     for (term, l) in terms.iter_mut().zip(chunk) {
         // Ids that do not exist, and the mask, are at minus infinity and add nothing.

@@ -1,5 +1,6 @@
 //! What a policy sees in one step.
 
+use super::random::gumbel;
 use super::{Commit, Score, philox4x32};
 use crate::math::exp;
 use core::ops::Range;
@@ -16,6 +17,8 @@ pub struct StepCount {
     pub steps: usize,
     /// Blocks of the answer.
     pub blocks: usize,
+    /// Blocks before this one.
+    pub block: usize,
     /// Tokens of the answer.
     pub length: usize,
     /// Masks in the block when it began.
@@ -121,10 +124,21 @@ impl<'a> StepView<'a> {
     /// Purposes keep several draws of a policy apart; those of tokens are apart from all of them.
     #[must_use]
     pub fn uniform(&self, position: u32, purpose: u32) -> f32 {
+        ((self.word(position, purpose) >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+    }
+
+    /// Standard Gumbel noise, of the same kind: the largest sums of weights in nats and noise are draws
+    /// without replacement from the softmax of the weights.
+    #[must_use]
+    pub fn gumbel(&self, position: u32, purpose: u32) -> f32 {
+        gumbel(self.word(position, purpose))
+    }
+
+    fn word(&self, position: u32, purpose: u32) -> u32 {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         let counter = [purpose, position, self.count.forward as u32, 1];
         let [word, ..] = philox4x32(counter, key);
-        ((word >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+        word
     }
 }
 

@@ -1,19 +1,21 @@
 //! The sweeps over rows, and how each is cut into pieces for workers.
 
 use crate::cache::{KvLayer, KvLayerMut};
-use crate::decode::{Sampling, Score, ScoreAccumulator};
+use crate::decode::{Adjustment, DECODERS, Divergence, Sampling, Score, ScoreAccumulator, bias_of};
 use crate::exec::Split;
-use crate::image::{Attention, RopePairs};
+use crate::image::RopePairs;
 use crate::kernels::Kernels;
 use crate::kernels::scalar::NotFinite;
-use crate::layers::attention::{AttentionScratch, AttentionShape, View, attend};
+use crate::layers::attention::{AttentionScratch, AttentionShape, attend};
 use crate::layers::experts::mixture;
 use crate::layers::feed_forward::feed_forward;
 use crate::layers::head;
 use crate::layers::norm::{NormInput, NormWeights, normalize_heads};
 use crate::layers::rope::rotate;
+use crate::layers::visibility::View;
 use crate::layers::weights::{LayerWeights, OuterWeights, Part};
-use crate::memory::Scratch;
+use crate::memory::{LastPass, Scratch};
+use crate::model::Pass;
 use crate::rows::Rows;
 
 /// What every piece of work needs to know.
@@ -25,7 +27,7 @@ pub(super) struct Context<'t, 'a, K> {
     pub(super) pairs: RopePairs,
     /// Entries of a head that are rotated.
     pub(super) rotated: usize,
-    pub(super) sees: Attention,
+    pub(super) view: View<'t>,
     pub(super) attention: AttentionShape,
 }
 
@@ -42,19 +44,19 @@ impl<K: Kernels> Context<'_, '_, K> {
         NormInput { rows, hidden, first, norm, eps: self.eps }
     }
 
-    /// Normalizes, in a model that does, and rotates the query or key heads of the row at `position`.
+    /// Normalizes, in a model that does, and rotates the query or key heads of the row of a slot.
     #[inline(always)]
     fn place_heads(
         &self,
         heads: &mut [f32],
         norm: Part<&[f32]>,
-        position: usize,
+        slot: usize,
         (cos, sin): Rotation<'_>,
     ) -> Result<(), NotFinite> {
         if let Some(weight) = norm.present() {
             normalize_heads(heads, weight, self.eps)?;
         }
-        let half = self.rotated / 2;
+        let (half, position) = (self.rotated / 2, self.view.position(slot));
         let (cos, sin) = (row(cos, position, half), row(sin, position, half));
         rotate(heads, self.attention.head_dim, self.pairs, cos, sin);
         Ok(())
@@ -170,7 +172,6 @@ pub(super) fn block<K: Kernels>(
     weights: &LayerWeights<'_>,
     rotation: Rotation<'_>,
     ring: &KvLayer<'_>,
-    len: usize,
     piece: BlockPiece<'_>,
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
@@ -189,8 +190,7 @@ pub(super) fn block<K: Kernels>(
     let attended = s.a.get_mut(..rows * width).unwrap_or_default();
     let mut memory =
         AttentionScratch { queries: s.queries, query_scales: s.query_scales, weights: s.attention };
-    let view = View { attention: context.sees, rows: tile, len };
-    attend(kernels, attended, context.attention, ring, view, &mut memory)?;
+    attend(kernels, attended, context.attention, ring, (tile, context.view), &mut memory)?;
     let mut x = s.activations.tile(weights.attention_output.format(), rows, width);
     x.quantize_rows(kernels, attended, width)?;
     x.multiply(kernels, &weights.attention_output, s.b);
@@ -244,32 +244,82 @@ impl Split for HeadPiece<'_> {
     }
 }
 
-/// Final norm and streamed head, reduced to one record per row.
+/// Final norm and streamed head, reduced to one record per row. With `last`, the rows of the last pass
+/// go through the head as well.
 #[inline(never)] // see `keys_and_values`
 pub(super) fn head_scores<K: Kernels>(
     context: &Context<'_, '_, K>,
-    mask_id: u32,
-    sampling: &Sampling,
+    (mask_id, pass, sampling): (u32, &Pass<'_>, &Sampling),
+    last: &LastPass<'_>,
     piece: HeadPiece<'_>,
     s: &mut Scratch<'_>,
 ) -> Result<(), NotFinite> {
     let (kernels, outer) = (context.kernels, context.outer);
-    let tile = match piece.shifted {
-        true => Rows::Before(piece.positions),
-        false => Rows::List(piece.positions),
-    };
+    let tile = super::predicting(piece.positions, piece.shifted);
     let input = context.input(tile, piece.hidden, 0, outer.output_norm);
-    let x = input.quantize(kernels, outer.head.format(), s.row, &mut s.activations)?;
-    for (accumulator, position) in s.accumulators.iter_mut().zip(piece.positions) {
-        *accumulator = ScoreAccumulator::new(u32::from(*position));
-    }
-    head::stream(kernels, &outer.head, tile.len(), &x, s.b, |row, first, logits| {
+    let format = outer.head.format();
+    let x = input.quantize(kernels, format, s.row, &mut s.activations)?;
+    let compares = DECODERS && !last.scored.is_empty();
+    let filters = sampling.filters();
+    let others = context.input(Rows::List(piece.positions), last.hidden, 0, outer.output_norm);
+    let other_x = match compares {
+        true => Some(others.quantize(kernels, format, s.row, &mut s.decoders.activations)?),
+        false => None,
+    };
+    for (row, slot) in piece.positions.iter().enumerate() {
+        let position = context.view.position(usize::from(*slot));
+        let current = pass.canvas.get(position).copied().unwrap_or(mask_id);
         if let Some(accumulator) = s.accumulators.get_mut(row) {
-            kernels.vectorize(|| accumulator.absorb(first, logits, mask_id, sampling));
+            *accumulator = ScoreAccumulator::new(u32::from(*slot), current);
         }
-    });
-    for (score, accumulator) in piece.scores.iter_mut().zip(s.accumulators.iter()) {
+        if let Some(divergence) = s.decoders.divergences.get_mut(row).filter(|_| compares) {
+            *divergence = Divergence::default();
+        }
+        if let Some(candidates) = s.decoders.candidates.get_mut(row).filter(|_| filters) {
+            candidates.clear();
+        }
+    }
+    for (first, part) in head::chunks(&outer.head) {
+        x.multiply(kernels, &part, s.b);
+        if let Some(other_x) = &other_x {
+            other_x.multiply(kernels, &part, s.decoders.logits);
+        }
+        let width = part.rows().max(1);
+        let logits = s.b.chunks_exact(width).zip(s.accumulators.iter_mut());
+        let mut others = s.decoders.logits.chunks_exact(width).zip(&mut *s.decoders.divergences);
+        let mut candidates = s.decoders.candidates.iter_mut();
+        for ((logits, accumulator), slot) in logits.zip(piece.positions) {
+            let bias = match DECODERS && !pass.bias.is_empty() {
+                true => bias_of(pass.bias, u32::from(*slot)),
+                false => &[],
+            };
+            let adjust = Adjustment { mask_id, forbidden: sampling.forbidden, bias };
+            kernels.vectorize(|| {
+                let chunk = adjust.chunk(first, logits);
+                accumulator.absorb(first, &chunk, sampling);
+                if compares && let Some((others, divergence)) = others.next() {
+                    divergence.absorb(&chunk, &adjust.chunk(first, others));
+                }
+                if filters && let Some(candidates) = candidates.next() {
+                    candidates.absorb(first, &chunk);
+                }
+            });
+        }
+    }
+    let mut divergences = s.decoders.divergences.iter();
+    let mut candidates = s.decoders.candidates.iter();
+    let rows = piece.scores.iter_mut().zip(s.accumulators.iter()).zip(piece.positions);
+    for ((score, accumulator), slot) in rows {
         *score = accumulator.finish()?;
+        if filters && let Some(candidates) = candidates.next() {
+            *score = candidates.filter(score, accumulator.current, sampling)?;
+        }
+        if compares && let Some(divergence) = divergences.next() {
+            score.divergence = match last.scored.get(usize::from(*slot)) {
+                Some(1) => divergence.finish()?,
+                _ => f32::INFINITY,
+            };
+        }
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 //! Scores are exact integer dot products of quantized queries and keys. Values are added in slot
 //! order, which is position order, so that the sum does not depend on who computed which slot.
 
+use super::visibility::View;
 use crate::cache::{ATTENTION_FLOOR, KvLayer};
-use crate::image::Attention;
+use crate::decode::DECODERS;
 use crate::kernels::Kernels;
 use crate::kernels::scalar::{NotFinite, quantize};
 use crate::math::sqrt;
@@ -28,37 +29,25 @@ pub(crate) struct AttentionScratch<'a> {
     pub(crate) weights: &'a mut [f32],
 }
 
-/// What the rows of a tile see of the ring.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'t> {
-    pub(crate) attention: Attention,
-    /// Positions of the rows.
-    pub(crate) rows: Rows<'t>,
-    /// Slots in use.
-    pub(crate) len: usize,
-}
-
-impl View<'_> {
-    fn ends(self) -> impl Iterator<Item = usize> {
-        self.rows.iter().map(move |row| self.attention.visible_end(row, self.len))
-    }
-}
-
-/// Replaces the rotated queries in `rows` (`[rows, heads, head_dim]`) by their attention output over
-/// the slots that each of them sees.
+/// Replaces the rotated queries of the `slots` in `rows` (`[rows, heads, head_dim]`) by their attention
+/// output over the slots that each of them sees; zeros if there are none.
 pub(crate) fn attend<K: Kernels>(
     kernels: K,
     rows: &mut [f32],
     shape: AttentionShape,
     ring: &KvLayer<'_>,
-    view: View<'_>,
+    (slots, view): (Rows<'_>, View<'_>),
     scratch: &mut AttentionScratch<'_>,
 ) -> Result<(), NotFinite> {
     let AttentionShape { heads, kv_heads, head_dim } = shape;
     let (width, dim) = ((heads * head_dim).max(1), head_dim.max(1));
     let count = rows.len() / width;
     // No row sees less than one before it: the last one's slots are enough for all.
-    let visible = view.rows.last().map_or(0, |row| view.attention.visible_end(row, view.len));
+    let visible = slots.last().map_or(0, |row| view.end(row));
+    if DECODERS && visible == 0 {
+        rows.fill(0.0);
+        return Ok(());
+    }
     let scale = 1.0 / sqrt(dim as f32);
     let heads_per_kv = (heads / kv_heads.max(1)).max(1);
     let queries = scratch.queries.get_mut(..count * dim).ok_or(NotFinite)?;
@@ -79,13 +68,18 @@ pub(crate) fn attend<K: Kernels>(
         let rows = rows.get_mut(first..).unwrap_or_default();
         kernels.vectorize(|| {
             let weights_of_rows = weights.chunks_exact_mut(visible.max(1));
-            for ((weights, inverse), end) in
-                weights_of_rows.zip(&mut *query_scales).zip(view.ends())
+            for ((weights, inverse), slot) in
+                weights_of_rows.zip(&mut *query_scales).zip(slots.iter())
             {
-                let (seen, unseen) = weights.split_at_mut(end.min(weights.len()));
-                *inverse = 1.0 / kernels.exponentiate(seen);
+                let (seen, unseen) = weights.split_at_mut(view.end(slot).min(weights.len()));
                 // Adding nothing to a sum leaves its bits as they are.
                 unseen.fill(0.0);
+                if view.hide(slot, seen) {
+                    *inverse = 1.0 / kernels.exponentiate(seen);
+                } else {
+                    seen.fill(0.0);
+                    *inverse = 0.0;
+                }
             }
             kernels.attention_values(weights, query_scales, kv, visible, (rows, width));
         });

@@ -4,6 +4,12 @@ use super::linear::{Linear, Tile};
 use crate::decode::HEAD_CHUNK;
 use crate::kernels::Kernels;
 
+/// The parts of the head that one chunk of logits comes from, with the first id of each.
+pub(crate) fn chunks<'a>(head: &Linear<'a>) -> impl Iterator<Item = (u32, Linear<'a>)> {
+    let firsts = (0..head.rows()).step_by(HEAD_CHUNK);
+    firsts.map_while(move |first| Some((first as u32, head.slice_rows(first, HEAD_CHUNK)?)))
+}
+
 /// Computes the logits of `rows` quantized rows, chunk after chunk in ascending order, and hands
 /// each row's part of a chunk to `sink(row, first_id, logits)`. `buffer` is `[rows, HEAD_CHUNK]`.
 pub(crate) fn stream<K: Kernels>(
@@ -14,12 +20,11 @@ pub(crate) fn stream<K: Kernels>(
     buffer: &mut [f32],
     mut sink: impl FnMut(usize, u32, &[f32]),
 ) {
-    for first in (0..head.rows()).step_by(HEAD_CHUNK) {
-        let Some(chunk) = head.slice_rows(first, HEAD_CHUNK) else { return };
+    for (first, chunk) in chunks(head) {
         tile.multiply(kernels, &chunk, buffer);
         let logits = buffer.chunks_exact(chunk.rows().max(1)).take(rows);
         for (row, logits) in logits.enumerate() {
-            sink(row, first as u32, logits);
+            sink(row, first, logits);
         }
     }
 }

@@ -32,6 +32,7 @@ impl Linear<'_> {
 }
 
 /// A tile of quantized rows, and room for it.
+#[derive(Default)]
 pub(crate) struct ActivationBuffer<'a> {
     /// As many words as the layout asks for.
     pub(crate) words: &'a mut [u32],

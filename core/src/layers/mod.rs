@@ -9,4 +9,5 @@ pub(crate) mod norm;
 mod power;
 pub(crate) mod rope;
 pub(crate) mod router;
+pub(crate) mod visibility;
 pub(crate) mod weights;

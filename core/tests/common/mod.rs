@@ -7,6 +7,7 @@ mod q4k;
 #[allow(unused_imports, reason = "each test file uses its own part")]
 pub use q4k::with_q4k;
 
+use demask::decode::Needs;
 use demask::image::{
     Architecture, Attention, ENTRY_BYTES, Experts, Features, FeedForward, HEADER_BYTES,
     MANIFEST_DIGEST_AT, ModelConfig, ModelImage, Norm, RopePairs, SectionKind, TENSOR_ENTRY_BYTES,
@@ -322,7 +323,7 @@ pub fn with_engine<R>(
     canvas: usize,
     work: impl FnOnce(Engine<'_, Scalar, Serial>) -> R,
 ) -> Result<R, EngineError> {
-    let limits = Limits { canvas, tile: 4, layout: Layout::Rows16, workers: 1 };
+    let limits = Limits { canvas, tile: 4, layout: Layout::Rows16, workers: 1, needs: Needs::NONE };
     let plan = Plan::new(image.config(), &limits).unwrap();
     let mut memory = Aligned::zeroed(plan.bytes());
     let (memory, _) = plan.carve(&mut memory).unwrap();

@@ -242,12 +242,13 @@ fn heads(config: &ModelConfig, row: &[f32]) -> Vec<Head> {
     row.chunks(config.head_dim as usize).map(|head| quantize(head, 2f32.powi(-30))).collect()
 }
 
-/// Attention of one row over the positions that it sees.
+/// Attention of one row over the slots that it sees.
 fn attention(
     config: &ModelConfig,
     query: &[f32],
     keys: &[Vec<Head>],
     values: &[Vec<Head>],
+    sees: impl Fn(usize) -> bool,
 ) -> Vec<f32> {
     let share = (config.heads / config.kv_heads) as usize;
     let factor = 1.0 / (config.head_dim as f32).sqrt();
@@ -259,12 +260,15 @@ fn attention(
             scale * key_scale * dot as f32
         };
         let scores: Vec<f32> = keys.iter().map(|key| score(&key[h / share])).collect();
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f32> = scores
-            .iter()
-            .map(|s| if s - largest < -27.725_887 { 0.0 } else { exp(s - largest) })
-            .collect();
-        let inverse = 1.0 / sum(weights.iter().copied());
+        let seen = (0..scores.len()).filter(|slot| sees(*slot)).map(|slot| scores[slot]);
+        let largest = seen.fold(f32::NEG_INFINITY, f32::max);
+        let weight = |slot: usize| {
+            let below = scores[slot] - largest;
+            if !sees(slot) || below < -27.725_887 { 0.0 } else { exp(below) }
+        };
+        let weights: Vec<f32> = (0..scores.len()).map(weight).collect();
+        let total = sum(weights.iter().copied());
+        let inverse = if total == 0.0 { 0.0 } else { 1.0 / total };
         for i in 0..q.len() {
             let mut y = 0.0f32;
             for (weight, value) in weights.iter().zip(values) {
@@ -278,19 +282,56 @@ fn attention(
     out
 }
 
-/// Positions that a row sees: all, or those up to the end of its block.
-fn visible(attention: Attention, position: usize, len: usize) -> usize {
+/// Whether the model lets one position see another: always, or up to the end of its block.
+fn sees(attention: Attention, position: usize, other: usize) -> bool {
     match attention {
-        Attention::Bidirectional => len,
-        Attention::BlockCausal(block) => {
-            let block = block as usize;
-            (0..len).filter(|other| other / block <= position / block).count()
+        Attention::Bidirectional => true,
+        Attention::BlockCausal(block) => other / block as usize <= position / block as usize,
+    }
+}
+
+/// What hides slots from rows, beyond the model's attention: the fields of `demask::Visible`.
+#[derive(Debug, Clone, Default)]
+pub struct Hidden {
+    pub prefix: usize,
+    pub end: Option<usize>,
+    pub slots: Vec<u16>,
+    /// Positions that the last slots stand in for.
+    pub shadowed: Range<usize>,
+}
+
+impl Hidden {
+    /// The position at which a slot of so many stands, and whether it is a shadow.
+    pub fn place(&self, slot: usize, slots: usize) -> (usize, bool) {
+        let shadows = self.shadowed.len();
+        match slot >= slots - shadows {
+            true => (self.shadowed.start + slot - (slots - shadows), true),
+            false => (slot, false),
         }
+    }
+
+    fn shows(&self, attention: Attention, row: usize, slot: usize, slots: usize) -> bool {
+        let (at, is_shadow) = self.place(row, slots);
+        let (other, other_is_shadow) = self.place(slot, slots);
+        if !sees(attention, at, other) || at < self.prefix && other >= self.prefix {
+            return false;
+        }
+        if other_is_shadow {
+            return is_shadow;
+        }
+        let stands_in = is_shadow && other == at;
+        let cut = self.end.is_some_and(|end| slot >= end);
+        !stands_in && !cut && !self.slots.contains(&(slot as u16))
     }
 }
 
 /// The logits of every position of a canvas.
 pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
+    logits_hiding(image, canvas, &Hidden::default())
+}
+
+/// The logits of every slot of a canvas, parts of which are hidden.
+pub fn logits_hiding(image: &ModelImage<'_>, canvas: &[u32], hidden: &Hidden) -> Vec<Vec<f32>> {
     use TensorRole as Role;
     let network = Network { image, config: *image.config() };
     let Network { config, .. } = network;
@@ -306,24 +347,24 @@ pub fn logits(image: &ModelImage<'_>, canvas: &[u32]) -> Vec<Vec<f32>> {
         let norm =
             |x: &[f32]| network.norm(Role::AttentionNorm(layer), Role::AttentionNormBias(layer), x);
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        for (position, x) in rows.iter().enumerate() {
-            let x = norm(x);
+        for (slot, x) in rows.iter().enumerate() {
+            let (x, (position, _)) = (norm(x), hidden.place(slot, canvas.len()));
             let key = network.biased(bias, Role::Key(layer), Role::KeyBias(layer), &x);
             let value = network.biased(bias, Role::Value(layer), Role::ValueBias(layer), &x);
             keys.push(heads(&config, &network.place(Role::KeyNorm(layer), position, &key)));
             values.push(heads(&config, &value));
         }
-        for (position, hidden) in rows.iter_mut().enumerate() {
-            let x = norm(hidden);
+        for (slot, row) in rows.iter_mut().enumerate() {
+            let (x, (position, _)) = (norm(row), hidden.place(slot, canvas.len()));
             let query = network.biased(bias, Role::Query(layer), Role::QueryBias(layer), &x);
             let query = network.place(Role::QueryNorm(layer), position, &query);
-            let end = visible(config.features.attention, position, canvas.len());
-            let attended = attention(&config, &query, &keys[..end], &values[..end]);
+            let sees = |other| hidden.shows(config.features.attention, slot, other, canvas.len());
+            let attended = attention(&config, &query, &keys, &values, sees);
             let delta = network.linear(Role::AttentionOutput(layer), &attended);
-            hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
-            let x = network.norm(Role::FfnNorm(layer), Role::FfnNormBias(layer), hidden);
+            row.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
+            let x = network.norm(Role::FfnNorm(layer), Role::FfnNormBias(layer), row);
             let delta = network.feed_forward(layer, &x);
-            hidden.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
+            row.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
         }
     }
     let head = if config.tied_head { Role::Embedding } else { Role::Head };

@@ -6,6 +6,7 @@ use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use clap::Args;
+use demask::decode::Needs;
 use demask::{Limits, Plan};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -34,7 +35,8 @@ impl LimitArgs {
             (None, Some(image)) => image.layout(),
             (processor, _) => layout_for(processor),
         };
-        let limits = Limits { canvas, tile: self.tile, layout, workers: self.threads };
+        let limits =
+            Limits { canvas, tile: self.tile, layout, workers: self.threads, needs: Needs::NONE };
         Plan::new(model.config(), &limits).problem()
     }
 }

@@ -157,7 +157,12 @@ fn the_number_of_threads_changes_no_bit() {
     let canvas: Vec<u32> = (20..57).collect();
     let logits = |threads| {
         let mut memory = Memory::default();
-        let settings = Settings { canvas: canvas.len(), threads, kernels: Choice::Auto };
+        let settings = Settings {
+            canvas: canvas.len(),
+            threads,
+            kernels: Choice::Auto,
+            needs: Default::default(),
+        };
         let mut network = runtime.network(&settings, &mut memory).unwrap();
         let logits = network.logits(&canvas).unwrap();
         logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()

@@ -9,6 +9,7 @@ use crate::detect::{Choice, DetectError, with_kernels};
 use crate::load::LoadedModel;
 use crate::pool::{Pool, PoolError};
 use crate::reference::ReferenceModel;
+use demask::decode::Needs;
 use demask::image::ImageError;
 use demask::packed::Format;
 use demask::{EngineError, ForwardError, Model, ModelImage, PlanError, SessionMemory};
@@ -99,6 +100,8 @@ pub struct Settings {
     pub threads: usize,
     /// Kernels of the packed engine.
     pub kernels: Choice,
+    /// What policies will ask of the model: see [`Limits::needs`](demask::Limits::needs).
+    pub needs: Needs,
 }
 
 /// How the weights of a model are held.
@@ -197,7 +200,7 @@ impl<'m> Runtime<'m> {
                 let threads = settings.threads.clamp(1, crate::pool::MAX_THREADS);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                 let pool = pool.map_err(|source| PoolError::new(threads, source))?;
-                Ok(Box::new(Float { model, pool, canvas: settings.canvas }))
+                Ok(Box::new(Float::new(model, pool, settings.canvas, settings.needs)))
             }
         }
     }

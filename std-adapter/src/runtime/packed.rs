@@ -4,7 +4,7 @@ use super::{HOST_TILE, Memory, Network, RuntimeError, Settings};
 use crate::detect::WithKernels;
 use crate::load::LoadedModel;
 use crate::pool::Pool;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::Attention;
 use demask::packed::Layout;
 use demask::{Engine, ForwardError, Kernels, Limits, Model, ModelImage, Pass, Plan, Vocabulary};
@@ -108,6 +108,7 @@ impl<'a> WithKernels for BuildEngine<'a> {
             tile: HOST_TILE.min(self.settings.canvas.max(1)),
             layout: image.layout(),
             workers: self.settings.threads.clamp(1, crate::pool::MAX_THREADS),
+            needs: self.settings.needs,
         };
         let plan = Plan::new(image.config(), &limits)?;
         *self.memory = Memory::new(plan.bytes());
@@ -143,6 +144,10 @@ impl<K: Kernels> Model for Packed<'_, K> {
 
     fn shifted_logits(&self) -> bool {
         self.0.shifted_logits()
+    }
+
+    fn gives(&self) -> Needs {
+        self.0.gives()
     }
 
     fn begin(&mut self) {

@@ -1,10 +1,10 @@
 //! Options that several commands share, spelled the same everywhere.
 
 mod decode;
-mod method;
+mod decoding;
 
-pub use decode::{CacheName, DecodeArgs, Decoding, EosName, PolicyName};
-pub use method::{AnyCache, AnyEos, AnyMethod, AnyPolicy};
+pub use decode::DecodeArgs;
+pub use decoding::Decoding;
 
 use super::live::{ColorChoice, Style};
 use super::{CliError, Problem};
@@ -14,6 +14,7 @@ use crate::mmap::Access;
 use crate::read::gguf::GgufOptions;
 use crate::runtime::{Held, Runtime, Settings};
 use clap::{Args, ValueEnum};
+use demask::decode::Needs;
 use demask::image::Architecture;
 use demask::packed::Format;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -140,10 +141,10 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// Settings for canvases of up to `canvas` tokens.
+    /// Settings for canvases of up to `canvas` tokens and policies that need nothing.
     #[must_use]
     pub fn settings(&self, canvas: usize) -> Settings {
-        Settings { canvas, threads: self.threads(), kernels: self.kernels }
+        Settings { canvas, threads: self.threads(), kernels: self.kernels, needs: Needs::NONE }
     }
 
     /// The number of threads asked for, or the number of cores.
