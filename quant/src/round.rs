@@ -13,9 +13,6 @@ const Q4_FACTORS: [f32; 15] =
 /// The distance of neighbouring values for both halves of a group whose weights are quantized already.
 pub type Steps = [f32; 2];
 
-/// Finest part of a step that is tried as a scale.
-const FINEST: u32 = 16;
-
 /// Rounds up to 32 weights: to nearest with the covering scale for Q8, with the scale of least
 /// squared error for Q4. `None` for Q4K, whose groups are not rounded one by one.
 ///
@@ -57,7 +54,8 @@ pub fn round_group(weights: &[f32], format: WeightFormat) -> Option<Group> {
 /// [`round_group`], or a whole part of one of `steps` if that leaves less squared error.
 ///
 /// On a scale that is a third of a half's own step, that half is exact, or only shifted where it
-/// has an offset; an arbitrary scale would round every one of its values.
+/// has an offset; an arbitrary scale would round every one of its values. No scale is more than twice
+/// the covering one, so no single error more than twice as large.
 ///
 /// ```
 /// use demask_quant::round::round_steps;
@@ -72,9 +70,9 @@ pub fn round_steps(weights: &[f32], steps: Steps) -> Group {
     let cover = largest / 127.0;
     let (mut best, mut least) = (cover, error_of(weights, cover));
     let halves = if steps[0] == steps[1] { &steps[..1] } else { &steps[..] };
-    for step in halves.iter().filter(|step| cover > 0.0 && **step >= cover) {
-        let parts = ((step / cover) as u32).min(FINEST);
-        // Half as fine and coarser ones lose more in the other values than they gain.
+    for step in halves.iter().filter(|step| cover > 0.0 && (cover..=largest).contains(*step)) {
+        let parts = (step / cover) as u32; // up to 127
+        // A scale twice as large or more loses more in the other values than it gains here.
         for part in parts / 2 + 1..=parts {
             let scale = step / part as f32;
             let error = error_of(weights, scale);
@@ -125,23 +123,28 @@ fn with_scale(weights: &[f32], scale: f32, format: WeightFormat) -> Group {
     let mut values = [0; GROUP];
     if step != 0.0 {
         for (q, w) in values.iter_mut().zip(weights) {
-            *q = (w / step).round_ties_even().clamp(f32::from(min), f32::from(max)) as i8;
+            *q = nearest(w / step, f32::from(min), f32::from(max)) as i8;
         }
     }
     (values, GroupScale::Plain(scale))
 }
 
-/// Squared error of weights rounded to Q8 with a scale. Models are rounded while they load: plain
-/// operations in lanes, which become vector code.
-fn error_of(weights: &[f32], scale: f32) -> f32 {
-    /// Added and subtracted, it rounds to an integer.
+/// The nearest integer in a small range, ties to even. Models are rounded while they load, and this
+/// becomes vector code everywhere, which `round_ties_even` does not.
+fn nearest(x: f32, min: f32, max: f32) -> f32 {
+    /// 1.5 * 2^23: next to it, the last bit of an `f32` is a one.
     const ROUND: f32 = 12_582_912.0;
+    (x.clamp(min, max) + ROUND) - ROUND
+}
+
+/// Squared error of weights rounded to Q8 with a scale, summed in lanes for the same reason.
+fn error_of(weights: &[f32], scale: f32) -> f32 {
     let step = f16::from_f32(scale).to_f32();
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let mut sums = [0.0; 8];
     for eight in weights.chunks(8) {
         for (sum, w) in sums.iter_mut().zip(eight) {
-            let q = ((w * inverse).clamp(-127.0, 127.0) + ROUND) - ROUND;
+            let q = nearest(w * inverse, -127.0, 127.0);
             let error = w - q * step;
             *sum += error * error;
         }
@@ -205,6 +208,15 @@ mod tests {
             (with, without) = (with + errors[0], without + errors[1]);
         }
         assert!(with < 0.65 * without, "{with} {without}");
+    }
+
+    #[test]
+    fn nearest_rounds_ties_to_even() {
+        for quarter in -600..600 {
+            let x = quarter as f32 / 4.0;
+            let expected = x.round_ties_even().clamp(-127.0, 127.0);
+            assert_eq!(nearest(x, -127.0, 127.0), expected, "{x}");
+        }
     }
 
     #[test]
