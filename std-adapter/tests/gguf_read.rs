@@ -229,6 +229,16 @@ fn groups_are_the_stored_blocks() {
     let mut one = [empty; 2];
     let refused = opened.read_groups(TensorRole::Head, 0..1, &mut one).unwrap_err();
     assert!(refused.to_string().contains("output.weight: these Q5_1 blocks"), "{refused}");
+
+    let mut steps = [[0.0; 2]; 2];
+    assert!(opened.read_steps(TensorRole::Head, 0..1, &mut steps).unwrap());
+    assert!(steps.as_flattened().iter().all(|step| *step > 0.0));
+    assert!(!opened.read_steps(TensorRole::Gate(1), 0..1, &mut steps).unwrap());
+    assert!(
+        opened
+            .read_steps(TensorRole::Head, VOCAB as usize..VOCAB as usize + 1, &mut steps)
+            .is_err()
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use demask::image::{ModelConfig, TensorRole};
 use demask::packed::{GROUP, Group, WeightFormat};
 use demask_quant::ggml::GgmlType;
+use demask_quant::round::Steps;
 
 use super::places::Place;
 use super::{Access, GgufError, GgufFile, GgufOptions, GgufTensor, GgufVocab, config, places};
@@ -123,6 +124,29 @@ impl GgufModel {
         let length = out.len();
         match tensor.with_blocks(values, |blocks| stored_as.to_groups(blocks, out))? {
             Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(GgufError::Blocks { tensor: tensor.name().into(), source }),
+            None => Err(self.refused(role, &rows, length)),
+        }
+    }
+
+    /// Reads how far apart the values of `rows` of a matrix can be, one entry per 32, row by row; false
+    /// for types that have no such [steps](GgmlType::steps).
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn read_steps(
+        &self,
+        role: TensorRole,
+        rows: Range<usize>,
+        out: &mut [Steps],
+    ) -> Result<bool, GgufError> {
+        if out.len().checked_mul(GROUP) != Some(rows.len() * role.shape(&self.config).1) {
+            return Ok(false); // rows that are no whole number of groups
+        }
+        let (tensor, values) = self.locate(role, &rows, out.len(), GROUP)?;
+        let (stored_as, length) = (tensor.stored_as(), out.len());
+        match tensor.with_blocks(values, |blocks| stored_as.steps(blocks, out))? {
+            Some(Ok(found)) => Ok(found),
             Some(Err(source)) => Err(GgufError::Blocks { tensor: tensor.name().into(), source }),
             None => Err(self.refused(role, &rows, length)),
         }
