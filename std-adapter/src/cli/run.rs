@@ -115,9 +115,7 @@ pub(super) fn live_view<'t>(
     steps: usize,
     frame: Duration,
 ) -> LiveView<'t, std::io::Stdout> {
-    let c = model.config();
-    let vocabulary =
-        demask::Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id };
+    let vocabulary = model.config().into();
     LiveView::new(std::io::stdout(), style, tokenizer, vocabulary, steps, frame)
 }
 
