@@ -40,19 +40,14 @@ mkdir -p "$(dirname "$out")"
     echo "# shapes: rows x outputs x inputs; rows x length; rows. per_unit: per multiplication by a weight, or per element"
     printf '# %-8s %-8s %-20s %-12s %12s %s\n' machine kernel operation shape instructions per_unit
     "$counts" list | while read -r operation shape units; do
-        # Both at a time, on whichever processor is free: it changes no count.
-        count "$operation" "$shape" scalar >"$out.scalar" &
-        count "$operation" "$shape" avx2 >"$out.avx2"
-        wait
         for kernel in scalar avx2; do
-            n=$(<"$out.$kernel")
+            n=$(count "$operation" "$shape" "$kernel")
             [ "${n:-0}" -gt 0 ] || { echo "no count of $operation $shape $kernel" >&2; exit 1; }
             per_unit=$(awk -v n="$n" -v units="$units" 'BEGIN { printf "%.4f", n / units }')
             printf '%-10s %-8s %-20s %-12s %12s %s\n' x86_64 "$kernel" "$operation" "$shape" "$n" "$per_unit"
         done
     done
 } >"$out.unfinished"
-rm -f "$out.scalar" "$out.avx2"
 mv "$out.unfinished" "$out"
 cat "$out"
 
