@@ -50,11 +50,11 @@ mkdir -p "$logs"
 failed=0
 declare -A running=()
 report() {
-    local pid
-    wait -n -p pid "${!running[@]}" || failed=1
-    echo "---- ${running[$pid]}"
+    local pid lines=2
     # All of it after a finding.
-    if [ "$failed" = 1 ]; then cat "$logs/${running[$pid]}"; else tail -n 2 "$logs/${running[$pid]}"; fi
+    wait -n -p pid "${!running[@]}" || failed=1 lines=+1
+    echo "---- ${running[$pid]}"
+    tail -n "$lines" "$logs/${running[$pid]}"
     unset "running[$pid]"
 }
 while read -r folder target longest; do
