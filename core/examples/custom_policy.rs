@@ -14,7 +14,7 @@ struct Margin {
 
 impl CommitPolicy for Margin {
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        for score in view.scores {
+        for score in view.candidates() {
             let margin = score.top_logit - score.runner_up_logit;
             if margin >= self.nats {
                 let (position, token) = (score.position, score.proposal);

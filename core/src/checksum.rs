@@ -26,7 +26,13 @@ impl Checksum {
     }
 
     /// Takes in one step.
-    pub(crate) fn absorb_step(&mut self, forward: u32, scores: &[Score], commits: &[Commit]) {
+    pub(crate) fn absorb_step(
+        &mut self,
+        forward: u32,
+        scores: &[Score],
+        commits: &[Commit],
+        revisions: &[Commit],
+    ) {
         self.absorb(forward);
         for s in scores {
             self.absorb(s.position);
@@ -37,8 +43,10 @@ impl Checksum {
             self.absorb(s.entropy.to_bits());
             self.absorb(s.proposal);
             self.absorb(s.proposal_logit.to_bits());
+            self.absorb(s.current_logit.to_bits());
+            self.absorb(s.divergence.to_bits());
         }
-        for c in commits {
+        for c in commits.iter().chain(revisions) {
             self.absorb(c.position);
             self.absorb(c.token);
         }

@@ -58,7 +58,7 @@
     )
 )]
 
-#[cfg(any(test, feature = "kernel-check"))]
+#[cfg(any(test, feature = "kernel-check", feature = "alloc"))]
 extern crate alloc;
 #[cfg(any(test, feature = "kernel-check-std"))]
 extern crate std;
@@ -93,7 +93,7 @@ pub use forward::{Engine, EngineError};
 pub use image::ModelImage;
 pub use kernels::{Kernels, NATIVE, Native, Scalar};
 pub use memory::{EngineMemory, SessionMemory};
-pub use model::{ForwardError, Model, Pass, Vocabulary};
+pub use model::{ForwardError, Model, Pass, Visible, Vocabulary};
 pub use plan::{Limits, MEMORY_ALIGN, Parts, Plan, PlanError};
-pub use session::{Method, Options, Progress, Session, SessionError};
+pub use session::{MAX_POST_STEPS, Method, Options, Progress, Session, SessionError};
 pub use trace::{StepEvent, Trace};

@@ -100,10 +100,12 @@ pub struct EngineMemory<'a> {
 #[derive(Debug)]
 pub struct SessionMemory<'a> {
     pub(crate) canvas: &'a mut [u32],
+    /// 1 where the canvas was a mask at the start, else 0.
+    pub(crate) open: &'a mut [u8],
     pub(crate) scores: &'a mut [Score],
     pub(crate) wanted: &'a mut [u16],
     pub(crate) rows: &'a mut [u16],
-    pub(crate) commits: &'a mut [Commit],
+    pub(crate) decisions: &'a mut [Commit],
 }
 
 impl<'a> SessionMemory<'a> {
@@ -116,6 +118,7 @@ impl<'a> SessionMemory<'a> {
 
     pub(crate) const fn size(canvas: usize) -> Size {
         Size::of::<u32>(canvas)
+            .plus(Size::of::<u8>(canvas))
             .plus(Size::of::<Score>(canvas))
             .plus(Size::of::<u16>(canvas).times(2))
             .plus(Size::of::<Commit>(canvas))
@@ -138,10 +141,11 @@ impl<'a> SessionMemory<'a> {
     pub(crate) fn take(carver: &mut Carver<'a>, canvas: usize) -> Option<Self> {
         Some(Self {
             canvas: carver.take(canvas, 1)?,
+            open: carver.take(canvas, 1)?,
             scores: carver.take(canvas, 1)?,
             wanted: carver.take(canvas, 1)?,
             rows: carver.take(canvas, 1)?,
-            commits: carver.take(canvas, 1)?,
+            decisions: carver.take(canvas, 1)?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a decoder needs from a network.
 
-use crate::decode::{Sampling, Score};
+use crate::decode::{LogitBias, Needs, Sampling, Score};
 use crate::image::{Attention, ModelConfig};
 use core::fmt;
 
@@ -35,14 +35,39 @@ pub struct Pass<'a> {
     /// Positions whose scores are wanted, ascending. The row that predicts each of them (the one
     /// before it if logits are shifted) must be among the computed ones.
     pub wanted: &'a [u16],
+    /// What rows see, within what the model lets them see.
+    pub visible: Visible<'a>,
+    /// What to add to logits before they are looked at, ascending by position.
+    pub bias: &'a [LogitBias],
 }
 
 impl<'a> Pass<'a> {
     /// A pass that computes every row.
     #[must_use]
     pub const fn whole(canvas: &'a [u32], wanted: &'a [u16]) -> Self {
-        Self { canvas, rows: None, wanted }
+        Self { canvas, rows: None, wanted, visible: Visible::ALL, bias: &[] }
     }
+}
+
+/// Which slots rows see, within what the attention of the model lets them see. Anything but
+/// [`Visible::ALL`] needs a model that [gives](Model::gives) [`Needs::VISIBILITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visible<'a> {
+    /// Rows before this position see only the slots before it: LaViDa's prefix. 0 for no prefix.
+    pub prefix: usize,
+    /// No row sees a slot from here on, shadows apart.
+    pub end: usize,
+    /// Slots that no row sees, ascending.
+    pub hidden: &'a [u16],
+    /// The last slots of the canvas, which are masks, stand in for these positions: WINO's shadows. The
+    /// shadow of a position sees all slots but that of its position; only shadows see shadows. Needs
+    /// [`Needs::SHADOWS`]; empty for none.
+    pub shadowed: (usize, usize),
+}
+
+impl Visible<'_> {
+    /// Everything that the model lets them see.
+    pub const ALL: Self = Self { prefix: 0, end: usize::MAX, hidden: &[], shadowed: (0, 0) };
 }
 
 /// Scores masked positions of a canvas. [`Engine`](crate::Engine) is the packed transformer; a
@@ -62,6 +87,11 @@ pub trait Model {
     /// Whether the row of a position predicts the position after it.
     fn shifted_logits(&self) -> bool {
         false
+    }
+
+    /// What it can do beyond scoring masks with everything visible.
+    fn gives(&self) -> Needs {
+        Needs::NONE
     }
 
     /// A new canvas begins: slots and positions are the same again.
@@ -105,6 +135,10 @@ impl<M: Model + ?Sized> Model for &mut M {
 
     fn shifted_logits(&self) -> bool {
         (**self).shifted_logits()
+    }
+
+    fn gives(&self) -> Needs {
+        (**self).gives()
     }
 
     fn score(

@@ -26,3 +26,15 @@ pub(crate) fn move_down<T: Copy>(all: &mut [T], keep: usize, drop: usize) {
         to.set(from.get());
     }
 }
+
+/// Moves what stands from `at` on up by `count`; the last `count` elements are lost, those from `at` on
+/// keep what they hold.
+pub(crate) fn move_up<T: Copy>(all: &mut [T], at: usize, count: usize) {
+    let moved = all.len().saturating_sub(count);
+    let cells = Cell::from_mut(all).as_slice_of_cells();
+    let (from, to) = (cells.get(at..moved), cells.get(at.saturating_add(count)..));
+    let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+    for (to, from) in to.iter().zip(from).rev() {
+        to.set(from.get());
+    }
+}

@@ -4,20 +4,23 @@ mod blocks;
 mod check;
 mod error;
 mod options;
+mod rules;
 
 pub use error::SessionError;
 pub use options::{MIN_TEMPERATURE, Method, Options};
+pub use rules::MAX_POST_STEPS;
 
-use crate::cache::{CachePlan, NoCache};
+use crate::cache::{CachePlan, Decided, NoCache};
 use crate::checksum::Checksum;
 use crate::decode::{
-    Commit, CommitPolicy, Edit, EosPolicy, Even, Sampling, Schedule, StepView, StopAtEos, TopQ,
+    CommitPolicy, Edit, EosPolicy, Even, Needs, Sampling, Schedule, StepView, StopAtEos, TopQ,
 };
 use crate::image::Attention;
 use crate::memory::SessionMemory;
 use crate::model::{Model, Pass, Vocabulary};
 use crate::trace::{StepEvent, Trace};
 use core::ops::Range;
+use rules::{Resizing, Rules};
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,13 @@ pub struct Session<'a, M, P = TopQ, S = Even, X = StopAtEos, C = NoCache> {
     masks_at_block_start: usize,
     /// The same, and the masks left of the block.
     candidates_at_block_start: usize,
+    /// Blocks before this one.
+    block_index: usize,
+    /// Steps of this block so far, those without a forward pass included.
     step_in_block: usize,
+    /// Forward passes of this block so far, and those since it has no masks.
+    passes_in_block: usize,
+    post_steps: usize,
     block_open: bool,
     forwards: u32,
     rows_computed: u64,
@@ -79,7 +88,10 @@ where
             block: 0..0,
             masks_at_block_start: 0,
             candidates_at_block_start: 0,
+            block_index: 0,
             step_in_block: 0,
+            passes_in_block: 0,
+            post_steps: 0,
             block_open: false,
             forwards: 0,
             rows_computed: 0,
@@ -131,6 +143,10 @@ where
         for (slot, token) in self.memory.canvas.iter_mut().take(self.len).zip(filled) {
             *slot = token;
         }
+        let canvas = self.memory.canvas.iter().take(self.len);
+        for (open, token) in self.memory.open.iter_mut().zip(canvas) {
+            *open = u8::from(*token == mask);
+        }
         // Where rows see only what is before their block's end, masks in the prompt come first.
         let start = match self.model.attention() {
             Attention::Bidirectional => region.start,
@@ -145,7 +161,8 @@ where
         self.rows_computed = 0;
         self.checksum = Checksum::default();
         self.model.begin();
-        self.method.cache.begin();
+        self.method.cache.begin(self.region.clone());
+        self.method.policy.begin(self.region.clone());
         Ok(())
     }
 
@@ -162,58 +179,108 @@ where
         if !self.open_block(trace)? {
             return Ok(Progress::Finished);
         }
-        let candidates = self.gather_candidates();
-        let computed = self.plan_rows(candidates);
+        self.skip_empty_steps();
+        let needs = self.method.policy.needs();
+        let (count, capped) = (self.count(), self.passes_in_block >= self.step_cap());
+        let (wanted, computed) = self.plan_rows(needs);
+        let shadows = self.shadow_block(needs, wanted, computed);
+        let (scored, len) = (wanted + shadows, self.len + shadows);
         let sampling = Sampling {
             temperature: self.options.temperature,
             seed: self.options.seed,
             step: self.forwards,
+            filter: self.options.filter,
+            forbidden: self.method.eos.forbids().then_some(self.vocabulary.eos_id),
         };
-        let (quota, capped) = (self.quota(), self.step_in_block >= self.step_cap());
+        let quota = self.method.schedule.quota(&count);
+        let mut visible = self.method.cache.visible();
+        if shadows > 0 {
+            visible.shadowed = (self.block.start, self.block.end);
+        }
         let memory = &mut self.memory;
-        let canvas = memory.canvas.get_mut(..self.len).unwrap_or_default();
-        let wanted = memory.wanted.get(..candidates).unwrap_or_default();
-        let scores = memory.scores.get_mut(..candidates).unwrap_or_default();
-        let rows = memory.rows.get(..computed);
-        self.model.score(&Pass { canvas, rows, wanted }, &sampling, scores)?;
-        self.rows_computed = self.rows_computed.saturating_add(computed as u64);
+        let scores = memory.scores.get_mut(..scored).unwrap_or_default();
+        let pass = Pass {
+            canvas: memory.canvas.get(..len).unwrap_or_default(),
+            rows: memory.rows.get(..computed + shadows),
+            wanted: memory.wanted.get(..scored).unwrap_or_default(),
+            visible,
+            bias: self.method.policy.bias(),
+        };
+        self.model.score(&pass, &sampling, scores)?;
+        self.rows_computed = self.rows_computed.saturating_add((computed + shadows) as u64);
 
+        let (scores, shadows) = scores.split_at_checked(wanted).unwrap_or_default();
+        let canvas = memory.canvas.get_mut(..self.len).unwrap_or_default();
+        let Vocabulary { mask_id, eos_id, .. } = self.vocabulary;
         let view = StepView {
             canvas,
+            open: memory.open,
+            region: self.region.start..self.region.end.min(self.len),
             block: self.block.clone(),
-            step: self.forwards as usize,
-            step_in_block: self.step_in_block,
+            count,
             quota,
+            mask_id,
+            eos_id,
+            eos_weight: self.method.eos.weight(&count),
+            seed: self.options.seed,
             scores,
+            shadows,
         };
-        let mut edit = Edit::new(memory.commits);
+        let mut edit = Edit::new(memory.decisions);
         self.method.policy.select(&view, &mut edit);
-        ensure_progress(&view, &mut edit, self.vocabulary, capped);
-        let commits = edit.commits();
-        if capped && !commits.iter().any(|c| is_legal(c, canvas, self.vocabulary)) {
-            return Err(SessionError::NoProgress);
-        }
-        apply(commits, canvas, self.vocabulary);
-        self.checksum.absorb_step(self.forwards, scores, commits);
-        let Vocabulary { mask_id, eos_id, .. } = self.vocabulary;
+        let rules = Rules { needs, free: self.method.policy.bounds_itself(), capped };
+        rules.enforce(&view, &mut edit, self.vocabulary)?;
+        let resizing = Resizing { insertion: edit.insertion(), end: edit.end() };
+        let (commits, revisions) = edit.into_parts();
+        rules::apply(commits, canvas);
+        rules::apply(revisions, canvas);
         let region = self.region.start..self.region.end.min(self.len);
-        if let Some(end) = self.method.eos.stop(canvas, region, mask_id, eos_id) {
+        let end = self.method.eos.stop(canvas, region, mask_id, eos_id);
+        if let Some(end) = end {
             let rest = canvas.get_mut(end..).unwrap_or_default();
             rest.iter_mut().filter(|token| **token == mask_id).for_each(|token| *token = eos_id);
-            self.region.end = self.len;
         }
+        self.checksum.absorb_step(self.forwards, scores, commits, revisions);
+        self.method.cache.decided(&Decided {
+            canvas,
+            block: self.block.clone(),
+            mask_id,
+            scores,
+            commits,
+            revisions,
+        });
         trace.step(&StepEvent {
             forward: self.forwards,
             block: self.block.clone(),
             canvas,
-            masks: count(canvas, mask_id),
+            masks: count_of(canvas, mask_id),
+            rows: computed + shadows.len(),
             scores,
             commits,
+            revisions,
         });
         self.forwards = self.forwards.saturating_add(1);
         self.step_in_block += 1;
-        let more = self.has_mask_before(self.len) || self.region.end > self.len;
+        self.passes_in_block += 1;
+        if needs.include(Needs::RESIZING) {
+            self.resize(resizing);
+        }
+        if let Some(end) = end {
+            self.finish(end);
+        }
+        let more = self.has_mask_before(self.len)
+            || self.region.end > self.len
+            || self.method.policy.continues() && self.post_steps < MAX_POST_STEPS;
         Ok(if more { Progress::Running } else { Progress::Finished })
+    }
+
+    /// The text ends at `end`, and nothing that follows matters.
+    fn finish(&mut self, end: usize) {
+        if self.method.eos.truncates() {
+            self.len = self.len.min(end + 1);
+        }
+        self.region.end = self.len;
+        self.post_steps = MAX_POST_STEPS;
     }
 
     /// Steps until the canvas is complete.
@@ -276,36 +343,7 @@ where
     }
 }
 
-fn count(canvas: &[u32], id: u32) -> usize {
+/// How often a token stands on the canvas.
+fn count_of(canvas: &[u32], id: u32) -> usize {
     canvas.iter().filter(|token| **token == id).count()
-}
-
-/// Whether a commit turns a mask into a token. Whatever a policy asks for, nothing else happens.
-#[inline(never)] // asked in three places
-fn is_legal(commit: &Commit, canvas: &[u32], vocabulary: Vocabulary) -> bool {
-    let Vocabulary { size, mask_id, .. } = vocabulary;
-    let masked = canvas.get(commit.position as usize) == Some(&mask_id);
-    masked && commit.token != mask_id && commit.token < size
-}
-
-/// Writes legal commits into the canvas.
-fn apply(commits: &[Commit], canvas: &mut [u32], vocabulary: Vocabulary) {
-    for commit in commits {
-        let legal = is_legal(commit, canvas, vocabulary);
-        if let Some(slot) = canvas.get_mut(commit.position as usize).filter(|_| legal) {
-            *slot = commit.token;
-        }
-    }
-}
-
-/// The engine's guarantee: at least one commit per forward pass, and an end.
-fn ensure_progress(view: &StepView<'_>, edit: &mut Edit<'_>, vocabulary: Vocabulary, capped: bool) {
-    let limit = if capped { usize::MAX } else { 1 };
-    if !capped && edit.commits().iter().any(|c| is_legal(c, view.canvas, vocabulary)) {
-        return;
-    }
-    edit.clear();
-    for s in view.scores {
-        edit.offer(Commit::proposed(s), limit);
-    }
 }

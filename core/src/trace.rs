@@ -14,10 +14,14 @@ pub struct StepEvent<'a> {
     pub canvas: &'a [u32],
     /// Masks left in the canvas.
     pub masks: usize,
-    /// Scores of the candidates, ascending by position.
+    /// Rows that went through the network.
+    pub rows: usize,
+    /// Scores of the candidates, and of what else the policy needs, ascending by position.
     pub scores: &'a [Score],
-    /// Decisions, best first.
+    /// Masks that became tokens, best first.
     pub commits: &'a [Commit],
+    /// Tokens that were replaced or became masks again.
+    pub revisions: &'a [Commit],
 }
 
 /// Receives every step. `()` receives nothing and costs nothing.

@@ -14,7 +14,7 @@ use demask::{
 };
 
 /// The bits of all scores of a step, and its commits.
-type Step = (Vec<[u32; 8]>, Vec<(u32, u32)>);
+type Step = (Vec<[u32; 10]>, Vec<(u32, u32)>);
 
 /// Every score and every commit of a decode, with the bits of the scores.
 #[derive(Debug, Default, PartialEq)]
@@ -26,7 +26,7 @@ struct Record {
 
 impl Trace for Record {
     fn step(&mut self, event: &StepEvent<'_>) {
-        let bits = |score: &Score| bytemuck::cast::<Score, [u32; 8]>(*score);
+        let bits = |score: &Score| bytemuck::cast::<Score, [u32; 10]>(*score);
         let commits = event.commits.iter().map(|c| (c.position, c.token)).collect();
         self.steps.push((event.scores.iter().map(bits).collect(), commits));
         self.canvas = event.canvas.to_vec();
@@ -122,6 +122,7 @@ fn options(block_length: usize, blocks: usize, random: &mut Random) -> Options {
         temperature: if random.below(3) == 0 { 0.8 } else { 0.0 },
         seed: random.next(),
         pinned: 0,
+        ..Options::one_block(1)
     }
 }
 
@@ -303,7 +304,7 @@ fn a_pass_without_the_row_that_predicts_is_an_error() {
     let image = ModelImage::parse(&image).unwrap();
     let (canvas, mut scores) = ([2, 1, 1, 3], [Score::default()]);
     let result = common::with_engine(&image, 4, |mut engine| {
-        let pass = Pass { canvas: &canvas, rows: Some(&[0, 1, 3]), wanted: &[2] };
+        let pass = Pass { rows: Some(&[0, 1, 3]), ..Pass::whole(&canvas, &[2]) };
         engine.score(&pass, &Sampling::GREEDY, &mut scores)
     });
     assert_eq!(result.unwrap(), Err(ForwardError::RowNotComputed { row: 2 }));

@@ -63,7 +63,7 @@ fn every_bit_of_every_score_changes_it() {
     let expected = checksum(table.clone(), &[5, 6]);
     assert_eq!(checksum(table.clone(), &[5, 6]), expected);
     let mut seen = HashSet::from([expected]);
-    // The scores of the first step: four of them, eight words each. The last word, and the last
+    // The scores of the first step: four of them, ten words each. The last word, and the last
     // step, too: what comes last is hashed least.
     let words = size_of::<Score>() / 4;
     for (step, scores) in [(0, 4), (3, 1)] {

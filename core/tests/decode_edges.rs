@@ -82,7 +82,7 @@ fn certain(tokens: &[u32]) -> Certain {
 }
 
 fn blocks(block_length: usize, steps: usize) -> Options {
-    Options { block_length, steps, temperature: 0.0, seed: 0, pinned: 0 }
+    Options { block_length, steps, temperature: 0.0, seed: 0, pinned: 0, ..Options::one_block(1) }
 }
 
 #[test]

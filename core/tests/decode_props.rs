@@ -21,8 +21,14 @@ fn token() -> impl Strategy<Value = u32> {
 fn infill() -> impl Strategy<Value = (Vec<u32>, Options)> {
     (1..7usize, 1..6usize, 1..9usize, any::<u64>(), prop_oneof![Just(0.0f32), 0.01f32..4.0])
         .prop_flat_map(|(block_length, blocks, steps, seed, temperature)| {
-            let options =
-                Options { block_length, steps: steps * blocks, temperature, seed, pinned: 0 };
+            let options = Options {
+                block_length,
+                steps: steps * blocks,
+                temperature,
+                seed,
+                pinned: 0,
+                ..Options::one_block(1)
+            };
             (prop::collection::vec(token(), block_length * blocks), Just(options))
         })
 }
@@ -129,7 +135,7 @@ proptest! {
             1 => Just(f32::INFINITY)
         ],
     ) {
-        let options = Options { block_length, steps, temperature, seed: 1, pinned: 0 };
+        let options = Options { block_length, steps, temperature, seed: 1, pinned: 0, ..Options::one_block(1) };
         let len = prompt.len().saturating_add(length);
         // Without a length the prompt itself is the region, if it has masks.
         let whole = length == 0 && prompt.contains(&MASK);

@@ -198,7 +198,14 @@ fn options(random: &mut Random) -> (usize, Options) {
     let (block_length, blocks) = (1 + random.below(9), 1 + random.below(4));
     let steps = blocks * (1 + random.below(block_length + 3));
     let temperature = [0.0, 0.0, 0.3, 1.0, 2.5][random.below(5)];
-    let options = Options { block_length, steps, temperature, seed: random.next(), pinned: 0 };
+    let options = Options {
+        block_length,
+        steps,
+        temperature,
+        seed: random.next(),
+        pinned: 0,
+        ..Options::one_block(1)
+    };
     (block_length * blocks, options)
 }
 

@@ -25,7 +25,7 @@ fn tiles_workers_and_room_change_nothing() {
     fn compute<E: Executor>(
         engine: &mut Engine<'_, Scalar, E>,
         (canvas, wanted): (&[u32], &[u16]),
-    ) -> (Vec<[u32; 8]>, Vec<u32>) {
+    ) -> (Vec<[u32; 10]>, Vec<u32>) {
         let mut logits = vec![0.0; canvas.len() * 150];
         engine.logits(canvas, &mut logits).unwrap();
         (all_scores(engine, canvas, wanted), bits(&logits))
@@ -110,7 +110,14 @@ fn a_whole_session_is_the_same_on_any_executor() {
         let (for_engine, for_session) = plan.carve(&mut memory).unwrap();
         let engine = Engine::new(image, for_engine, Scalar, executor).unwrap();
         let mut session = Session::new(engine, for_session, <Method>::default());
-        let options = Options { block_length: 6, steps: 12, temperature: 0.7, seed: 3, pinned: 0 };
+        let options = Options {
+            block_length: 6,
+            steps: 12,
+            temperature: 0.7,
+            seed: 3,
+            pinned: 0,
+            ..Options::one_block(1)
+        };
         session.begin(&[5, 6, 7, 8], 24, options).unwrap();
         session.run(&mut ()).unwrap();
         (session.canvas().to_vec(), session.checksum().value())

@@ -31,7 +31,7 @@ fn meaning(image: &ModelImage<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
 /// One forward pass over a short canvas: a result or an error, never a crash.
 fn forward(image: &ModelImage<'_>) -> Result<[Score; 2], ForwardError> {
     let config = *image.config();
-    let sampling = Sampling { temperature: 0.5, seed: 3, step: 1 };
+    let sampling = Sampling { temperature: 0.5, seed: 3, step: 1, ..Sampling::GREEDY };
     let mut scores = [Score::default(); 2];
     let canvas = [config.vocab_size - 1, config.mask_id, config.eos_id, config.mask_id];
     with_engine(image, 4, |mut engine| {

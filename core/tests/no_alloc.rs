@@ -70,7 +70,14 @@ fn answer(image: &[u8], memory: &mut [u8], text: &mut [u8]) -> (usize, u64, u32)
     let mut ids = [0; 16];
     let prompt = tokenizer.encode_with_specials("abc<end>dab", &mut ids).unwrap();
     let mut session = Session::new(engine, for_session, Method::with_policy(Threshold(0.5)));
-    let options = Options { block_length: 4, steps: 8, temperature: 0.8, seed: 3, pinned: 0 };
+    let options = Options {
+        block_length: 4,
+        steps: 8,
+        temperature: 0.8,
+        seed: 3,
+        pinned: 0,
+        ..Options::one_block(1)
+    };
     session.begin(&ids[..prompt], 8, options).unwrap();
     let mut decisions = 0;
     let mut trace = |event: &StepEvent<'_>| decisions += event.commits.len() as u32;

@@ -2,7 +2,7 @@
 
 use demask::decode::{Sampling, Score};
 
-const SAMPLED: Sampling = Sampling { temperature: 0.7, seed: 1, step: 2 };
+const SAMPLED: Sampling = Sampling { temperature: 0.7, seed: 1, step: 2, ..Sampling::GREEDY };
 
 #[test]
 fn every_nan_is_an_error_whatever_its_payload() {
@@ -65,7 +65,7 @@ fn the_coldest_draw_is_the_largest_logit() {
     let logits = [1.0, 7.0, 3.0, 2.0, 6.5];
     for temperature in [1e-3, 1e-6, 1e-20, 1e-37, f32::MIN_POSITIVE, 1e-42, 1e-45] {
         for step in 0..20 {
-            let sampling = Sampling { temperature, seed: 5, step };
+            let sampling = Sampling { temperature, seed: 5, step, ..Sampling::GREEDY };
             let score = Score::from_logits(0, &logits, 99, &sampling).unwrap();
             assert_eq!(score.proposal, 1, "at temperature {temperature:e}");
         }

@@ -46,7 +46,7 @@ fn forward(image: &ModelImage<'_>) {
         Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1 });
     if plan.is_ok_and(|plan| plan.bytes() < 1 << 20) {
         let canvas = [config.mask_id, config.eos_id, config.vocab_size - 1, config.mask_id];
-        let sampling = Sampling { temperature: 0.7, seed: 1, step: 2 };
+        let sampling = Sampling { temperature: 0.7, seed: 1, step: 2, ..Sampling::GREEDY };
         let mut scores = [Score::default(); 2];
         let _ = with_engine(image, 4, |mut engine| {
             if engine.score(&Pass::whole(&canvas, &[0, 3]), &sampling, &mut scores).is_ok() {

@@ -1,6 +1,8 @@
 //! Cache plans: which rows go through the network in a step, and which slots are trusted.
 
+use crate::decode::{Commit, Needs, Score};
 use crate::image::Attention;
+use crate::model::Visible;
 use core::ops::Range;
 
 /// What a plan sees before a forward pass.
@@ -8,19 +10,48 @@ use core::ops::Range;
 pub struct CacheView<'a> {
     /// All tokens of the canvas; undecided ones are the mask.
     pub canvas: &'a [u32],
+    /// The part of the canvas that is being generated.
+    pub region: Range<usize>,
     /// Block that is being decoded.
     pub block: Range<usize>,
-    /// Steps in this block before this one.
-    pub step_in_block: usize,
+    /// Forward passes of the whole text before this one.
+    pub forward: usize,
+    /// Forward passes of this block before this one.
+    pub pass: usize,
     /// Positions whose scores are wanted, ascending.
     pub wanted: &'a [u16],
+    /// Stands for "not yet decided".
+    pub mask_id: u32,
     /// Which positions a row sees.
     pub attention: Attention,
     /// The row before a position predicts it.
     pub shifted_logits: bool,
 }
 
+/// What a pass has led to, for plans that depend on it.
+#[derive(Debug, Clone)]
+pub struct Decided<'a> {
+    /// The canvas after the step.
+    pub canvas: &'a [u32],
+    /// Block that was worked on.
+    pub block: Range<usize>,
+    /// Stands for "not yet decided".
+    pub mask_id: u32,
+    /// One record per position that was scored, ascending by position.
+    pub scores: &'a [Score],
+    /// Masks that became tokens.
+    pub commits: &'a [Commit],
+    /// Tokens that were replaced or became masks again: slots of these positions are out of date.
+    pub revisions: &'a [Commit],
+}
+
 impl CacheView<'_> {
+    /// Whether a position is a mask.
+    #[must_use]
+    pub fn is_mask(&self, position: u16) -> bool {
+        self.canvas.get(usize::from(position)) == Some(&self.mask_id)
+    }
+
     /// The end of the slots that any wanted row sees: no row from there on can matter to this step.
     #[must_use]
     pub fn visible_end(&self) -> usize {
@@ -48,6 +79,12 @@ impl<'a> RowList<'a> {
     #[must_use]
     pub fn rows(&self) -> &[u16] {
         self.rows.get(..self.len).unwrap_or_default()
+    }
+
+    /// Whether a row is among them.
+    #[must_use]
+    pub fn contains(&self, row: usize) -> bool {
+        u16::try_from(row).is_ok_and(|row| self.rows().binary_search(&row).is_ok())
     }
 
     /// Adds a row, unless it is there already.
@@ -81,6 +118,16 @@ pub trait CachePlan {
     /// Whether every score is the one that computing all rows would give.
     fn is_exact(&self) -> bool;
 
+    /// What it asks of the model.
+    fn needs(&self) -> Needs {
+        Needs::NONE
+    }
+
+    /// What a policy may not ask for beside this plan, because slots that it trusts would be wrong.
+    fn forbids(&self) -> Needs {
+        Needs::RESIZING
+    }
+
     /// Whether it needs a model whose finished blocks see nothing that comes later.
     fn needs_blocks(&self) -> bool {
         false
@@ -92,114 +139,94 @@ pub trait CachePlan {
         false
     }
 
-    /// A new canvas: nothing in the ring can be trusted.
-    fn begin(&mut self) {}
+    /// Longest canvas that its own memory is made for.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether candidates whose rows it leaves out are no candidates in this step. Otherwise the session
+    /// adds those rows.
+    fn limits_candidates(&self) -> bool {
+        false
+    }
+
+    /// A new canvas, whose answer is at `region`: nothing in the ring can be trusted.
+    fn begin(&mut self, _region: Range<usize>) {}
 
     /// Adds the rows to compute in this step. Slots of all other rows keep what they hold.
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>);
+
+    /// What rows see in the pass that was planned last; needs [`Needs::VISIBILITY`].
+    fn visible(&self) -> Visible<'_> {
+        Visible::ALL
+    }
+
+    /// A step has been decided.
+    fn decided(&mut self, _step: &Decided<'_>) {}
 
     /// `drop` slots from slot `keep` on are gone and those behind them have moved down.
     fn slid(&mut self, _keep: usize, _drop: usize) {}
 }
 
-/// Computes every row that a wanted row sees, each time.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoCache;
+/// A borrowed or boxed one is one too.
+macro_rules! forward {
+    ($type:ty) => {
+        impl<C: CachePlan + ?Sized> CachePlan for $type {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
 
-impl CachePlan for NoCache {
-    fn name(&self) -> &'static str {
-        "none"
-    }
+            fn is_exact(&self) -> bool {
+                (**self).is_exact()
+            }
 
-    fn is_exact(&self) -> bool {
-        true
-    }
+            fn needs(&self) -> Needs {
+                (**self).needs()
+            }
 
-    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
-        rows.add_all(0..view.visible_end());
-    }
-}
+            fn forbids(&self) -> Needs {
+                (**self).forbids()
+            }
 
-/// Fast-dLLM's prefix cache (arXiv 2505.22618): all rows at the first step of a block, then those
-/// from the block on. Approximate: what stands before the block would see its new tokens.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PrefixCache;
+            fn needs_blocks(&self) -> bool {
+                (**self).needs_blocks()
+            }
 
-impl CachePlan for PrefixCache {
-    fn name(&self) -> &'static str {
-        "prefix"
-    }
+            fn has_window(&self) -> bool {
+                (**self).has_window()
+            }
 
-    fn is_exact(&self) -> bool {
-        false
-    }
+            fn capacity(&self) -> usize {
+                (**self).capacity()
+            }
 
-    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
-        let start = if view.step_in_block == 0 { 0 } else { view.block.start };
-        rows.add_all(start..view.visible_end());
-    }
-}
+            fn limits_candidates(&self) -> bool {
+                (**self).limits_candidates()
+            }
 
-/// Fast-dLLM's dual cache: all rows at the first step of a block, then those of the block alone.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct DualCache;
+            fn begin(&mut self, region: Range<usize>) {
+                (**self).begin(region);
+            }
 
-impl CachePlan for DualCache {
-    fn name(&self) -> &'static str {
-        "dual"
-    }
+            fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
+                (**self).plan(view, rows);
+            }
 
-    fn is_exact(&self) -> bool {
-        false
-    }
+            fn visible(&self) -> Visible<'_> {
+                (**self).visible()
+            }
 
-    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
-        match view.step_in_block {
-            0 => rows.add_all(0..view.visible_end()),
-            _ => rows.add_all(view.block.clone()),
+            fn decided(&mut self, step: &Decided<'_>) {
+                (**self).decided(step);
+            }
+
+            fn slid(&mut self, keep: usize, drop: usize) {
+                (**self).slid(keep, drop);
+            }
         }
-    }
+    };
 }
 
-/// The exact cache of block-causal and causal models: finished blocks are computed once as they
-/// stand, together with the first step of the next one; then only the rows of the block in hand.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BlockCache {
-    /// Slots from the first on that hold finished tokens, as computed with those tokens.
-    finished: usize,
-}
-
-impl CachePlan for BlockCache {
-    fn name(&self) -> &'static str {
-        "block"
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn needs_blocks(&self) -> bool {
-        true
-    }
-
-    fn has_window(&self) -> bool {
-        true
-    }
-
-    fn begin(&mut self) {
-        self.finished = 0;
-    }
-
-    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
-        rows.add_all(self.finished..view.visible_end());
-        // Everything before the attention block in hand has its final tokens and is computed now.
-        if let Attention::BlockCausal(block) = view.attention {
-            let block = (block as usize).max(1);
-            self.finished = view.block.start / block * block;
-        }
-    }
-
-    fn slid(&mut self, _keep: usize, drop: usize) {
-        self.finished = self.finished.saturating_sub(drop);
-    }
-}
+forward!(&mut C);
+#[cfg(feature = "alloc")]
+forward!(alloc::boxed::Box<C>);

@@ -1,11 +1,33 @@
-//! When a text counts as finished.
+//! When a text counts as finished, and how early it may end.
 
+use super::StepCount;
 use core::ops::Range;
 
-/// Decides after every step whether the rest of the canvas still matters.
+/// Rules about the end token.
 pub trait EosPolicy {
-    /// Where the text ends: masks from there on become the end token and decoding stops. `region`
-    /// is the part being generated.
+    /// Name as the command line spells it.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
+    /// Whether the end token may not be proposed at all.
+    fn forbids(&self) -> bool {
+        false
+    }
+
+    /// Factor on the rank of positions that propose the end token, 0 to 1; 0 ranks them below all
+    /// others.
+    fn weight(&self, _count: &StepCount) -> f32 {
+        1.0
+    }
+
+    /// Whether a finished text ends the canvas, instead of filling it with end tokens.
+    fn truncates(&self) -> bool {
+        false
+    }
+
+    /// Where the text ends, asked after every step: masks from there on become the end token and
+    /// decoding stops. `region` is the part being generated.
     fn stop(&self, canvas: &[u32], region: Range<usize>, mask: u32, eos: u32) -> Option<usize>;
 }
 
@@ -19,12 +41,20 @@ pub struct FillAll;
 pub struct StopAtEos;
 
 impl EosPolicy for FillAll {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
     fn stop(&self, _: &[u32], _: Range<usize>, _: u32, _: u32) -> Option<usize> {
         None
     }
 }
 
 impl EosPolicy for StopAtEos {
+    fn name(&self) -> &'static str {
+        "stop"
+    }
+
     fn stop(&self, canvas: &[u32], region: Range<usize>, mask: u32, eos: u32) -> Option<usize> {
         let start = region.start;
         if canvas.get(..start)?.contains(&mask) {
@@ -36,11 +66,42 @@ impl EosPolicy for StopAtEos {
     }
 }
 
-impl<P: EosPolicy + ?Sized> EosPolicy for &P {
-    fn stop(&self, canvas: &[u32], region: Range<usize>, mask: u32, eos: u32) -> Option<usize> {
-        (**self).stop(canvas, region, mask, eos)
-    }
+/// A borrowed or boxed one is one too.
+macro_rules! forward {
+    ($type:ty) => {
+        impl<P: EosPolicy + ?Sized> EosPolicy for $type {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+
+            fn forbids(&self) -> bool {
+                (**self).forbids()
+            }
+
+            fn weight(&self, count: &StepCount) -> f32 {
+                (**self).weight(count)
+            }
+
+            fn truncates(&self) -> bool {
+                (**self).truncates()
+            }
+
+            fn stop(
+                &self,
+                canvas: &[u32],
+                region: Range<usize>,
+                mask: u32,
+                eos: u32,
+            ) -> Option<usize> {
+                (**self).stop(canvas, region, mask, eos)
+            }
+        }
+    };
 }
+
+forward!(&P);
+#[cfg(feature = "alloc")]
+forward!(alloc::boxed::Box<P>);
 
 #[cfg(test)]
 mod tests {

@@ -1,198 +1,124 @@
 //! Commit policies: which masked positions become tokens in this step.
 
-use super::Score;
-use bytemuck::{Pod, Zeroable};
+use super::{Edit, LogitBias, Needs, StepView};
 use core::ops::Range;
 
-/// What a policy sees in one step.
-#[derive(Debug, Clone)]
-pub struct StepView<'a> {
-    /// All tokens; undecided ones are the mask.
-    pub canvas: &'a [u32],
-    /// Current block.
-    pub block: Range<usize>,
-    /// Forward passes before this one.
-    pub step: usize,
-    /// Steps in this block before this one.
-    pub step_in_block: usize,
-    /// What the schedule wants committed; may be 0.
-    pub quota: usize,
-    /// One record per candidate, ascending by position. Candidates are the masks left of the
-    /// block's end.
-    pub scores: &'a [Score],
-}
-
-/// One decision: this position becomes this token.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Pod, Zeroable)]
-#[repr(C)]
-pub struct Commit {
-    /// Position in the canvas.
-    pub position: u32,
-    /// Token that it becomes.
-    pub token: u32,
-    /// What the policy ranked it by.
-    pub confidence: f32,
-}
-
-impl Commit {
-    /// What a score proposes, ranked by its probability.
-    #[must_use]
-    #[inline(never)] // every policy asks, and flash is scarce
-    pub fn proposed(score: &Score) -> Self {
-        let Score { position, proposal, .. } = *score;
-        Self { position, token: proposal, confidence: score.confidence() }
-    }
-}
-
-/// The decisions of one step, best first, in borrowed memory.
-#[derive(Debug)]
-pub struct Edit<'a> {
-    commits: &'a mut [Commit],
-    len: usize,
-}
-
-impl<'a> Edit<'a> {
-    /// Nothing decided; room for `commits.len()` decisions.
-    #[must_use]
-    pub fn new(commits: &'a mut [Commit]) -> Self {
-        Self { commits, len: 0 }
-    }
-
-    /// Decisions so far.
-    #[must_use]
-    pub fn commits(&self) -> &[Commit] {
-        self.commits.get(..self.len).unwrap_or_default()
-    }
-
-    /// Keeps the best `limit` of the decisions so far and this one, by confidence, then by lower
-    /// position. Comes out the same in whatever order candidates are offered.
-    #[inline(never)] // as above
-    pub fn offer(&mut self, commit: Commit, limit: usize) {
-        let limit = limit.min(self.commits.len());
-        let better = |other: &Commit| {
-            other.confidence > commit.confidence
-                || (other.confidence == commit.confidence && other.position < commit.position)
-        };
-        let at = self.commits().partition_point(better);
-        if at >= limit {
-            return;
-        }
-        self.len = (self.len + 1).min(limit);
-        // Not `rotate_right`: the optimizer cannot see that its panic is out of reach.
-        let mut moved = commit;
-        for slot in self.commits.get_mut(at..self.len).unwrap_or_default() {
-            core::mem::swap(slot, &mut moved);
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-/// Chooses what to commit. The engine guarantees progress and the step cap, not the policy.
+/// Chooses what to commit, and what to take back.
+///
+/// The session owns the rules that hold for all policies: only legal decisions are carried out, every
+/// pass makes progress, and there is an end. A policy need not care.
+///
+/// # Example
+/// ```
+/// use demask::decode::{CommitPolicy, Edit, StepView};
+///
+/// /// Whatever is a quarter ahead of the second-best token.
+/// struct Margin;
+///
+/// impl CommitPolicy for Margin {
+///     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
+///         for score in view.candidates().filter(|score| score.margin() >= 0.25) {
+///             edit.offer(view.proposed_by(score, score.margin()), usize::MAX);
+///         }
+///     }
+/// }
+/// ```
 pub trait CommitPolicy {
+    /// Name as the command line spells it.
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+
+    /// What it asks of the model and the session.
+    fn needs(&self) -> Needs {
+        Needs::NONE
+    }
+
+    /// Whether it commits as many as the schedule says. Steps for which that is nothing then make no
+    /// forward pass.
+    fn follows_schedule(&self) -> bool {
+        false
+    }
+
+    /// Whether it brings itself to an end within the planned steps. The session otherwise lets it take
+    /// back fewer tokens than it commits in every pass.
+    fn bounds_itself(&self) -> bool {
+        false
+    }
+
+    /// Longest canvas that its own memory is made for.
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// A text of `region` on a canvas begins.
+    fn begin(&mut self, _region: Range<usize>) {}
+
     /// A block begins with this many masks in it.
     fn begin_block(&mut self, _block: Range<usize>, _masks: usize) {}
 
-    /// Offers commits for this step.
+    /// What to add to logits in the next pass, ascending by position; needs [`Needs::BIAS`].
+    fn bias(&self) -> &[LogitBias] {
+        &[]
+    }
+
+    /// Decides this step.
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>);
-}
 
-impl<P: CommitPolicy + ?Sized> CommitPolicy for &mut P {
-    fn begin_block(&mut self, block: Range<usize>, masks: usize) {
-        (**self).begin_block(block, masks);
-    }
-
-    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        (**self).select(view, edit);
+    /// Asked when a block has no masks left: whether to look at it once more. The session ends that
+    /// after [`MAX_POST_STEPS`](crate::MAX_POST_STEPS) passes.
+    fn continues(&self) -> bool {
+        false
     }
 }
 
-/// LLaDA's low-confidence rule: the schedule's count of proposals with the highest probability.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TopQ;
+/// A borrowed or boxed one is one too.
+macro_rules! forward {
+    ($type:ty) => {
+        impl<P: CommitPolicy + ?Sized> CommitPolicy for $type {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
 
-impl CommitPolicy for TopQ {
-    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        for score in view.scores {
-            edit.offer(Commit::proposed(score), view.quota);
-        }
-    }
-}
+            fn needs(&self) -> Needs {
+                (**self).needs()
+            }
 
-/// Fast-dLLM's rule: every proposal whose probability is at least this, and the best one in any
-/// case (arXiv 2505.22618).
-#[derive(Debug, Clone, Copy)]
-pub struct Threshold(pub f32);
+            fn follows_schedule(&self) -> bool {
+                (**self).follows_schedule()
+            }
 
-impl CommitPolicy for Threshold {
-    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        for score in view.scores {
-            let commit = Commit::proposed(score);
-            if commit.confidence >= self.0 {
-                edit.offer(commit, usize::MAX);
+            fn bounds_itself(&self) -> bool {
+                (**self).bounds_itself()
+            }
+
+            fn capacity(&self) -> usize {
+                (**self).capacity()
+            }
+
+            fn begin(&mut self, region: Range<usize>) {
+                (**self).begin(region);
+            }
+
+            fn begin_block(&mut self, block: Range<usize>, masks: usize) {
+                (**self).begin_block(block, masks);
+            }
+
+            fn bias(&self) -> &[LogitBias] {
+                (**self).bias()
+            }
+
+            fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
+                (**self).select(view, edit);
+            }
+
+            fn continues(&self) -> bool {
+                (**self).continues()
             }
         }
-        if edit.commits().is_empty() {
-            for score in view.scores {
-                edit.offer(Commit::proposed(score), 1);
-            }
-        }
-    }
+    };
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::vec::Vec;
-
-    /// Scores with the given confidences at positions 0, 1, ...
-    fn scores(confidences: &[f32]) -> Vec<Score> {
-        (0..)
-            .zip(confidences)
-            .map(|(position, &c)| Score {
-                position,
-                proposal: 100 + position,
-                proposal_logit: c.ln(),
-                ..Score::default()
-            })
-            .collect()
-    }
-
-    fn select(policy: &mut dyn CommitPolicy, confidences: &[f32], quota: usize) -> Vec<u32> {
-        let (scores, canvas) = (scores(confidences), [1; 8]);
-        let view = StepView {
-            canvas: &canvas,
-            block: 0..8,
-            step: 0,
-            step_in_block: 0,
-            quota,
-            scores: &scores,
-        };
-        let mut memory = [Commit::default(); 8];
-        let mut edit = Edit::new(&mut memory);
-        policy.select(&view, &mut edit);
-        assert!(edit.commits().iter().all(|c| c.token == 100 + c.position));
-        let mut positions: Vec<u32> = edit.commits().iter().map(|c| c.position).collect();
-        positions.sort_unstable();
-        positions
-    }
-
-    const CONFIDENCES: [f32; 8] = [0.97, 0.55, 0.92, 0.80, 0.99, 0.60, 0.91, 0.30];
-
-    #[test]
-    fn conformance_vectors() {
-        assert_eq!(select(&mut Threshold(0.9), &CONFIDENCES, 0), [0, 2, 4, 6]);
-        assert_eq!(select(&mut Threshold(0.995), &CONFIDENCES, 0), [4]);
-        assert_eq!(select(&mut TopQ, &CONFIDENCES, 3), [0, 2, 4]);
-        assert!(select(&mut TopQ, &CONFIDENCES, 0).is_empty());
-        assert_eq!(select(&mut TopQ, &CONFIDENCES, 99).len(), 8);
-    }
-
-    #[test]
-    fn ties_go_to_the_lower_position() {
-        assert_eq!(select(&mut TopQ, &[1.0; 8], 3), [0, 1, 2]);
-        assert_eq!(select(&mut Threshold(1.5), &[0.5; 8], 0), [0]);
-    }
-}
+forward!(&mut P);
+#[cfg(feature = "alloc")]
+forward!(alloc::boxed::Box<P>);

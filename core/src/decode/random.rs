@@ -41,6 +41,33 @@ pub struct Sampling {
     pub seed: u64,
     /// Number of the forward pass.
     pub step: u32,
+    /// What remains of a distribution before a proposal is drawn.
+    pub filter: Filter,
+    /// A token that is never proposed, besides the mask: it takes no part, like the mask.
+    pub forbidden: Option<u32>,
+}
+
+/// What remains of a distribution before a proposal is drawn from it, in this order: temperature,
+/// top-p, top-k. Scores are then those of what remains, as in Dream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Filter {
+    /// Scores are those of the distribution at the temperature, not at 1.
+    pub tempered: bool,
+    /// Only that many of the most probable tokens; 0 for all.
+    pub top_k: u32,
+    /// Only the most probable tokens whose predecessors sum to at most this; 1 for all.
+    pub top_p: f32,
+}
+
+impl Filter {
+    /// All tokens, scores at temperature 1.
+    pub const NONE: Self = Self { tempered: false, top_k: 0, top_p: 1.0 };
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// Largest value that [`gumbel`] returns, rounded up: a token that trails by more than this cannot
@@ -49,7 +76,8 @@ const GUMBEL_MAX: f32 = 22.9;
 
 impl Sampling {
     /// Always the largest logit.
-    pub const GREEDY: Self = Self { temperature: 0.0, seed: 0, step: 0 };
+    pub const GREEDY: Self =
+        Self { temperature: 0.0, seed: 0, step: 0, filter: Filter::NONE, forbidden: None };
 
     /// Adds Gumbel noise to `logits` over the temperature (Gumbel-max trick: the largest sum is a
     /// draw from the softmax). Calls `consider(offset, noisy)` for every logit that can still reach

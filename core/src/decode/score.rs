@@ -30,6 +30,12 @@ pub struct Score {
     pub proposal: u32,
     /// Its logit, without noise or temperature.
     pub proposal_logit: f32,
+    /// Logit of the token that stands at the position; the least number for a mask.
+    pub current_logit: f32,
+    /// Nats from this distribution to that of the last pass that scored the position
+    /// (Kullback-Leibler divergence), infinite if there was none. Only with
+    /// [`Needs::DIVERGENCE`](super::Needs::DIVERGENCE), else 0.
+    pub divergence: f32,
 }
 
 impl Score {
@@ -198,6 +204,8 @@ impl ScoreAccumulator {
             entropy: if entropy > 0.0 { entropy } else { 0.0 },
             proposal,
             proposal_logit,
+            current_logit: f32::MIN,
+            divergence: 0.0,
         })
     }
 }
@@ -277,7 +285,8 @@ mod tests {
         let total: f64 = weights.iter().sum();
         let (mut counts, n) = ([0u32; 5], 20_000);
         for step in 0..n {
-            let sampling = Sampling { temperature: temperature as f32, seed: 11, step };
+            let sampling =
+                Sampling { temperature: temperature as f32, seed: 11, step, ..Sampling::GREEDY };
             let s = Score::from_logits(4, &l, 99, &sampling).unwrap();
             counts[s.proposal as usize] += 1;
             assert_eq!(s.proposal_logit, l[s.proposal as usize]);

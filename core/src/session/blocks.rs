@@ -1,11 +1,10 @@
 //! Blocks: which one is decoded, which rows that takes, and how the canvas moves on.
 
-use super::{Options, Session, SessionError, count};
+use super::{MAX_POST_STEPS, Options, Session, SessionError, count_of};
 use crate::cache::{CachePlan, CacheView, RowList};
-use crate::decode::{CommitPolicy, EosPolicy, Schedule};
+use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule, StepCount};
 use crate::image::Attention;
 use crate::model::Model;
-use crate::pieces::move_down;
 use crate::trace::Trace;
 
 impl<M, P, S, X, C> Session<'_, M, P, S, X, C>
@@ -24,6 +23,11 @@ where
     /// Moves to the first block that still has masks at or left of it; false if there is none.
     pub(super) fn open_block(&mut self, trace: &mut impl Trace) -> Result<bool, SessionError> {
         while !self.block_open || !self.has_mask_before(self.block.end) {
+            if self.block_open && self.method.policy.continues() && self.post_steps < MAX_POST_STEPS
+            {
+                self.post_steps += 1;
+                return Ok(true);
+            }
             if self.block.end >= self.region.end {
                 // Masks that no block covers do not exist: the last block ends the canvas.
                 return Ok(self.block_open && self.has_mask_before(self.region.end));
@@ -35,10 +39,13 @@ where
             }
             self.block = self.block.end..end;
             let block = self.memory.canvas.get(self.block.clone()).unwrap_or_default();
-            self.masks_at_block_start = count(block, self.vocabulary.mask_id);
+            self.masks_at_block_start = count_of(block, self.vocabulary.mask_id);
             let candidates = self.memory.canvas.get(..self.block.end).unwrap_or_default();
-            self.candidates_at_block_start = count(candidates, self.vocabulary.mask_id);
+            self.candidates_at_block_start = count_of(candidates, self.vocabulary.mask_id);
+            self.block_index += usize::from(self.block_open);
             self.step_in_block = 0;
+            self.passes_in_block = 0;
+            self.post_steps = 0;
             self.block_open = true;
             self.method.policy.begin_block(self.block.clone(), self.masks_at_block_start);
         }
@@ -47,7 +54,9 @@ where
 
     /// Where the block that begins at `start` ends.
     fn block_end(&self, start: usize) -> usize {
-        let length = self.options.block_length;
+        let index = self.block_index + usize::from(self.block_open);
+        let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
+        let length = own.unwrap_or(self.options.block_length).max(1);
         let end = match self.model.attention() {
             Attention::Bidirectional => start.saturating_add(length),
             // Aligned to position 0.
@@ -72,10 +81,7 @@ where
             return Err(SessionError::EndOfWindow);
         }
         self.method.cache.slid(keep, drop);
-        let canvas = self.memory.canvas.get_mut(..self.len).unwrap_or_default();
-        move_down(canvas, keep, drop);
-        let freed = canvas.len().saturating_sub(drop);
-        canvas.get_mut(freed..).unwrap_or_default().fill(self.vocabulary.mask_id);
+        self.leave(keep, drop);
         self.dropped = self.dropped.saturating_add(drop as u64);
         self.block = self.block.start.saturating_sub(drop)..self.block.end - drop;
         // What is left of the prompt and of the answer.
@@ -85,45 +91,111 @@ where
         Ok(())
     }
 
-    /// Asks the cache plan for the rows of this step, and adds those that predict the candidates.
-    pub(super) fn plan_rows(&mut self, candidates: usize) -> usize {
+    /// Where decoding stands.
+    pub(super) fn count(&self) -> StepCount {
+        let block = self.memory.canvas.get(self.block.clone()).unwrap_or_default();
+        StepCount {
+            forward: self.forwards as usize,
+            step: self.step_in_block,
+            steps: self.options.steps / self.blocks.max(1),
+            blocks: self.blocks,
+            length: self.region.len(),
+            masks: self.masks_at_block_start,
+            left: count_of(block, self.vocabulary.mask_id),
+        }
+    }
+
+    /// Steps in which the schedule wants nothing need no forward pass.
+    pub(super) fn skip_empty_steps(&mut self) {
+        if !self.method.policy.follows_schedule() {
+            return;
+        }
+        let mut count = self.count();
+        while count.step < count.steps && self.method.schedule.quota(&count) == 0 {
+            count.step += 1;
+        }
+        self.step_in_block = count.step;
+    }
+
+    /// Lists the positions to score and the rows to compute; their numbers.
+    pub(super) fn plan_rows(&mut self, needs: Needs) -> (usize, usize) {
+        let mut scored = self.gather_wanted(needs);
         let memory = &mut self.memory;
-        let wanted = memory.wanted.get(..candidates).unwrap_or_default();
-        let shifted_logits = self.model.shifted_logits();
+        let shift = usize::from(self.model.shifted_logits());
         let view = CacheView {
             canvas: memory.canvas.get(..self.len).unwrap_or_default(),
+            region: self.region.start..self.region.end.min(self.len),
             block: self.block.clone(),
-            step_in_block: self.step_in_block,
-            wanted,
+            forward: self.forwards as usize,
+            pass: self.passes_in_block,
+            wanted: memory.wanted.get(..scored).unwrap_or_default(),
+            mask_id: self.vocabulary.mask_id,
             attention: self.model.attention(),
-            shifted_logits,
+            shifted_logits: shift > 0,
         };
         let mut rows = RowList::new(memory.rows);
         self.method.cache.plan(&view, &mut rows);
-        for position in wanted {
-            rows.add(usize::from(*position).saturating_sub(usize::from(shifted_logits)));
+        let row_of = |position: &u16| usize::from(*position).saturating_sub(shift);
+        if self.method.cache.limits_candidates() {
+            // One candidate there must be.
+            let mut masks = view.wanted.iter().filter(|position| view.is_mask(**position));
+            if let Some(first) = masks.clone().next()
+                && !masks.any(|position| rows.contains(row_of(position)))
+            {
+                rows.add(row_of(first));
+            }
+            let wanted = memory.wanted.get_mut(..scored).unwrap_or_default();
+            scored = keep(wanted, |position| rows.contains(row_of(position)));
         }
-        rows.rows().len()
+        for position in memory.wanted.iter().take(scored) {
+            rows.add(row_of(position));
+        }
+        (scored, rows.rows().len())
     }
 
-    pub(super) fn quota(&self) -> usize {
-        let steps = self.options.steps / self.blocks.max(1);
-        self.method.schedule.quota(self.step_in_block, steps, self.masks_at_block_start)
+    /// Appends a masked shadow for every position of the block behind the canvas, the `scored` positions
+    /// and the `computed` rows; their number.
+    pub(super) fn shadow_block(&mut self, needs: Needs, scored: usize, computed: usize) -> usize {
+        if !needs.include(Needs::SHADOWS) {
+            return 0;
+        }
+        let (len, count) = (self.len, self.block.len());
+        let memory = &mut self.memory;
+        let canvas = memory.canvas.get_mut(len..len + count).unwrap_or_default();
+        let wanted = memory.wanted.get_mut(scored..scored + count).unwrap_or_default();
+        let rows = memory.rows.get_mut(computed..computed + count).unwrap_or_default();
+        let slots = (len.min(usize::from(u16::MAX)) as u16..).zip(canvas.iter_mut());
+        for ((wanted, row), (slot, token)) in wanted.iter_mut().zip(rows).zip(slots) {
+            (*wanted, *row, *token) = (slot, slot, self.vocabulary.mask_id);
+        }
+        canvas.len()
     }
 
-    /// Steps after which a block is filled whatever the policy says.
+    /// Passes after which a block is filled whatever the policy says.
     pub(super) fn step_cap(&self) -> usize {
-        self.candidates_at_block_start.saturating_mul(2).saturating_add(8)
+        let cap = self.candidates_at_block_start.saturating_mul(2);
+        let own = match self.method.policy.bounds_itself() {
+            true => self.options.steps / self.blocks.max(1),
+            false => 0,
+        };
+        cap.max(own).saturating_add(8)
     }
 
-    /// Lists the masks left of the block's end.
-    pub(super) fn gather_candidates(&mut self) -> usize {
+    /// Lists the masks left of the block's end, and what the policy needs besides; their number.
+    fn gather_wanted(&mut self, needs: Needs) -> usize {
         let mask = self.vocabulary.mask_id;
-        let canvas = self.memory.canvas.iter().take(self.block.end);
+        let end = if needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
+        let block = match needs.include(Needs::BLOCK_ROWS) {
+            true => self.block.clone(),
+            false => 0..0,
+        };
+        let canvas = self.memory.canvas.iter().take(end);
         // The canvas first: the range must not be asked for a position that is none.
-        let masked = canvas.zip(0u16..).filter(|(id, _)| **id == mask);
+        let wanted = canvas
+            .zip(0u16..)
+            .filter(|(id, position)| **id == mask || block.contains(&usize::from(*position)));
         let mut n = 0;
-        for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(masked) {
+        for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(wanted) {
             *slot = position;
             n += 1;
         }
@@ -139,4 +211,18 @@ where
         let canvas = self.memory.canvas.get(..end).unwrap_or_default();
         canvas.contains(&self.vocabulary.mask_id)
     }
+}
+
+/// Moves the positions that `kept` says yes to to the front; their number.
+fn keep(positions: &mut [u16], kept: impl Fn(&u16) -> bool) -> usize {
+    let cells = core::cell::Cell::from_mut(positions).as_slice_of_cells();
+    let mut targets = cells.iter();
+    let mut n = 0;
+    for position in cells.iter().map(core::cell::Cell::get).filter(kept) {
+        if let Some(target) = targets.next() {
+            target.set(position);
+            n += 1;
+        }
+    }
+    n
 }

@@ -1,8 +1,8 @@
 //! What a session refuses before it starts.
 
-use super::{MIN_TEMPERATURE, Options, Session, SessionError};
+use super::{MIN_TEMPERATURE, Method, Options, Session, SessionError};
 use crate::cache::CachePlan;
-use crate::decode::{CommitPolicy, EosPolicy, Schedule};
+use crate::decode::{CommitPolicy, EosPolicy, Filter, Needs, Schedule};
 use crate::image::Attention;
 use crate::model::Model;
 use core::ops::Range;
@@ -41,6 +41,7 @@ where
         if cache.needs_blocks() && attention == Attention::Bidirectional {
             return Err(SessionError::Cache { plan: cache.name() });
         }
+        self.check_needs(region, options)?;
         if region.is_empty() {
             return Ok(1);
         }
@@ -55,6 +56,50 @@ where
             return Err(SessionError::Temperature);
         }
         Ok(blocks)
+    }
+
+    /// What policy, plan, end rule and options ask for must be there, and they must go together.
+    fn check_needs(&self, region: &Range<usize>, options: &Options) -> Result<(), SessionError> {
+        let Method { policy, eos, cache, .. } = &self.method;
+        let len = region.end.min(self.slots());
+        let mut needs = policy.needs();
+        let clash = needs.without(needs.without(cache.forbids()));
+        if let Some(need) = clash.first() {
+            return Err(SessionError::Clash { policy: policy.name(), plan: cache.name(), need });
+        }
+        needs = needs.and(cache.needs());
+        if options.filter != Filter::NONE && options.temperature > 0.0 {
+            needs = needs.and(Needs::FILTER);
+        }
+        if eos.truncates() && cache.forbids().include(Needs::RESIZING) && cache.has_window() {
+            return Err(SessionError::Clash {
+                policy: eos.name(),
+                plan: cache.name(),
+                need: "a canvas that ends early",
+            });
+        }
+        // What the session itself sees to.
+        let own =
+            Needs::BLOCK_ROWS.and(Needs::ALL_MASKS).and(Needs::REVISIONS).and(Needs::RESIZING);
+        if let Some(need) = needs.without(own).without(self.model.gives()).first() {
+            return Err(SessionError::Unsupported { need });
+        }
+        let capacity = policy.capacity().min(cache.capacity());
+        if len > capacity {
+            return Err(SessionError::CanvasTooLong { len, max: capacity });
+        }
+        // Shadows take slots behind the canvas.
+        let shadows = match needs.include(Needs::SHADOWS) {
+            true => options.block_length,
+            false => 0,
+        };
+        match len.saturating_add(shadows) > self.slots() {
+            true => Err(SessionError::CanvasTooLong {
+                len: len.saturating_add(shadows),
+                max: self.slots(),
+            }),
+            false => Ok(()),
+        }
     }
 
     fn check_canvas(&self, region: &Range<usize>) -> Result<(), SessionError> {

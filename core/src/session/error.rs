@@ -49,6 +49,20 @@ pub enum SessionError {
         /// Name of the plan.
         plan: &'static str,
     },
+    /// The policy does what the cache plan cannot follow.
+    Clash {
+        /// Name of the policy or the end rule.
+        policy: &'static str,
+        /// Name of the plan.
+        plan: &'static str,
+        /// What the policy does.
+        need: &'static str,
+    },
+    /// The model, or this build of the engine, does not give what the method needs.
+    Unsupported {
+        /// What is needed.
+        need: &'static str,
+    },
     /// A causal model predicts from what stands before, and nothing does.
     NoPrompt,
     /// The pinned tokens leave less than two blocks of the canvas.
@@ -101,6 +115,13 @@ impl fmt::Display for SessionError {
             ),
             Self::Cache { plan } => {
                 write!(f, "the {plan} cache needs a model with block-causal attention")
+            }
+            Self::Clash { policy, plan, need } => write!(
+                f,
+                "{policy} needs {need}, which the {plan} cache cannot follow; use another cache"
+            ),
+            Self::Unsupported { need } => {
+                write!(f, "the method needs {need}, which this model does not give")
             }
             Self::NoPrompt => f.write_str("a causal model needs at least one token to start from"),
             Self::Pinned { pinned, canvas } => write!(

@@ -1,7 +1,7 @@
 //! What can be chosen about decoding.
 
 use crate::cache::{CachePlan, NoCache};
-use crate::decode::{CommitPolicy, Even, StopAtEos, TopQ};
+use crate::decode::{CommitPolicy, Even, Filter, StopAtEos, TopQ};
 
 /// Smallest temperature other than 0: logits divided by less than this could overflow.
 pub const MIN_TEMPERATURE: f32 = 1e-6;
@@ -22,13 +22,22 @@ pub struct Options {
     /// Tokens at the start that stay when a text grows beyond the canvas, rounded up to whole blocks
     /// of the attention. Only block-causal models write texts of any length.
     pub pinned: usize,
+    /// What remains of a distribution before a proposal is drawn from it.
+    pub filter: Filter,
 }
 
 impl Options {
     /// One block, one token per step: the most careful way to fill `length` tokens.
     #[must_use]
     pub const fn one_block(length: usize) -> Self {
-        Self { block_length: length, steps: length, temperature: 0.0, seed: 0, pinned: 0 }
+        Self {
+            block_length: length,
+            steps: length,
+            temperature: 0.0,
+            seed: 0,
+            pinned: 0,
+            filter: Filter::NONE,
+        }
     }
 }
 

@@ -88,7 +88,7 @@ pub fn bits(numbers: &[f32]) -> Vec<u32> {
 }
 
 /// Every bit of a score.
-pub fn score_bits(score: &Score) -> [u32; 8] {
+pub fn score_bits(score: &Score) -> [u32; 10] {
     bytemuck::cast(*score)
 }
 
@@ -108,9 +108,9 @@ pub fn with_engine<E: Executor, R>(
     work(&mut Engine::new(image, memory, Scalar, executor).unwrap())
 }
 
-pub fn all_scores<K: Model>(engine: &mut K, canvas: &[u32], wanted: &[u16]) -> Vec<[u32; 8]> {
+pub fn all_scores<K: Model>(engine: &mut K, canvas: &[u32], wanted: &[u16]) -> Vec<[u32; 10]> {
     let mut scores = vec![Score::default(); wanted.len()];
-    let sampling = Sampling { temperature: 0.8, seed: 5, step: 3 };
+    let sampling = Sampling { temperature: 0.8, seed: 5, step: 3, ..Sampling::GREEDY };
     engine.score(&Pass::whole(canvas, wanted), &sampling, &mut scores).unwrap();
     scores.iter().map(score_bits).collect()
 }

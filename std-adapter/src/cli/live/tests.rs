@@ -66,7 +66,16 @@ fn step<W: Write>(view: &mut LiveView<'_, W>, forward: u32, tokens: &[(u32, u32,
     let masks = canvas.iter().filter(|id| **id == MASK).count();
     let block = 0..canvas.len();
     let canvas = &canvas;
-    view.step(&StepEvent { forward, block, canvas, masks, scores: &[], commits: &commits });
+    view.step(&StepEvent {
+        forward,
+        block,
+        canvas,
+        masks,
+        rows: 0,
+        scores: &[],
+        commits: &commits,
+        revisions: &[],
+    });
 }
 
 /// What was written since the last call.
@@ -279,8 +288,16 @@ fn a_view_may_join_late() {
     let mut view = view(&section, PLAIN);
     let commits = [Commit { position: 1, token: 4, confidence: 0.5 }];
     let canvas = &[3, 4, MASK];
-    let event =
-        StepEvent { forward: 6, block: 0..3, canvas, masks: 1, scores: &[], commits: &commits };
+    let event = StepEvent {
+        forward: 6,
+        block: 0..3,
+        canvas,
+        masks: 1,
+        rows: 0,
+        scores: &[],
+        commits: &commits,
+        revisions: &[],
+    };
     view.step(&event);
     assert_eq!(take(&mut view), " 1  +1  1 left  bc_\n");
 }

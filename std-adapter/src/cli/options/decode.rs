@@ -4,8 +4,8 @@ use super::super::CliError;
 use super::method::{AnyCache, AnyEos, AnyMethod, AnyPolicy};
 use crate::load::LoadedModel;
 use clap::{Args, ValueEnum};
-use demask::cache::{BlockCache, CachePlan, DualCache, NoCache, PrefixCache};
-use demask::decode::{CommitPolicy, Even, Threshold, TopQ};
+use demask::cache::{BlockCache, DualCache, NoCache, PrefixCache};
+use demask::decode::{Even, Threshold, TopQ};
 use demask::image::{Attention, ModelConfig};
 use demask::{Method, Options};
 
@@ -240,17 +240,16 @@ impl Decoding {
     /// Policy, schedule, end rule and cache for a session.
     #[must_use]
     pub fn method(&self) -> AnyMethod {
-        let policy: Box<dyn CommitPolicy> = match self.policy {
+        let policy: AnyPolicy = match self.policy {
             Policy::LowConfidence => Box::new(TopQ),
             Policy::Threshold(threshold) => Box::new(Threshold(threshold)),
         };
-        let cache: Box<dyn CachePlan> = match self.cache {
+        let cache: AnyCache = match self.cache {
             CacheName::None => Box::new(NoCache),
             CacheName::Prefix => Box::new(PrefixCache),
             CacheName::Dual => Box::new(DualCache),
             CacheName::Block => Box::new(BlockCache::default()),
         };
-        let (policy, cache) = (AnyPolicy(policy), AnyCache(cache));
         Method { policy, schedule: Even, eos: self.eos.clone(), cache }
     }
 

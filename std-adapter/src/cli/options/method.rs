@@ -1,58 +1,18 @@
 //! Cache plan, policy and end rule, chosen at run time.
 
 use demask::Method;
-use demask::cache::{CachePlan, CacheView, RowList};
-use demask::decode::{CommitPolicy, Edit, EosPolicy, Even, StepView};
+use demask::cache::CachePlan;
+use demask::decode::{CommitPolicy, EosPolicy, Even};
 use std::ops::Range;
+
+/// A policy chosen at run time.
+pub type AnyPolicy = Box<dyn CommitPolicy>;
+
+/// A cache plan chosen at run time.
+pub type AnyCache = Box<dyn CachePlan>;
 
 /// A method chosen at run time.
 pub type AnyMethod = Method<AnyPolicy, Even, AnyEos, AnyCache>;
-
-/// A cache plan chosen at run time.
-pub struct AnyCache(pub(super) Box<dyn CachePlan>);
-
-impl CachePlan for AnyCache {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn is_exact(&self) -> bool {
-        self.0.is_exact()
-    }
-
-    fn needs_blocks(&self) -> bool {
-        self.0.needs_blocks()
-    }
-
-    fn has_window(&self) -> bool {
-        self.0.has_window()
-    }
-
-    fn begin(&mut self) {
-        self.0.begin();
-    }
-
-    fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
-        self.0.plan(view, rows);
-    }
-
-    fn slid(&mut self, keep: usize, drop: usize) {
-        self.0.slid(keep, drop);
-    }
-}
-
-/// A policy chosen at run time.
-pub struct AnyPolicy(pub(super) Box<dyn CommitPolicy>);
-
-impl CommitPolicy for AnyPolicy {
-    fn begin_block(&mut self, block: Range<usize>, masks: usize) {
-        self.0.begin_block(block, masks);
-    }
-
-    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        self.0.select(view, edit);
-    }
-}
 
 /// An end rule chosen at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
