@@ -180,8 +180,8 @@ check() {
 check_the_check() {
     local machine="panic check" log=$out/panic.log
     choose_toolchain "$1" || { lacking "no Rust for $1"; return; }
-    if "${cargo[@]}" build --quiet --release --target "$1" --target-dir target/prove-panic-check \
-        --features prove-panic-check >"$log" 2>&1; then
+    if "${cargo[@]}" build --quiet --release --target "$1" --features prove-panic-check \
+        >"$log" 2>&1; then
         fail "a program with a panic in it links"
     fi
     grep -q 'demask_panic_is_reachable' "$log" || { cat "$log"; fail "another error than expected"; }

@@ -6,6 +6,7 @@ mod gguf_files;
 use demask::image::{Architecture, Attention, RopePairs, TensorRole};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use demask_quant::ggml::GgmlType;
+use demask_std::read::RowsError;
 use demask_std::read::gguf::{Access, GgufError, GgufModel, GgufOptions};
 use gguf_files::{DIM, FFN, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Model, VOCAB};
 use tempfile::TempDir;
@@ -253,7 +254,7 @@ fn requests_are_checked() {
         (TensorRole::Query(9), 0..1),
     ] {
         let error = opened.read_rows(role, rows, &mut out).unwrap_err();
-        assert!(matches!(error, GgufError::Request { .. }), "{error}");
+        assert!(matches!(error, GgufError::Rows(RowsError::Request { .. })), "{error}");
     }
     opened.advise_done(TensorRole::Query(9), 0..usize::MAX);
     let mut model = Model::new("llada", GgmlType::F32);

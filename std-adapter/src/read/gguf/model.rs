@@ -11,6 +11,8 @@ use demask_quant::round::Steps;
 
 use super::places::Place;
 use super::{Access, GgufError, GgufFile, GgufOptions, GgufTensor, GgufVocab, config, places};
+use crate::read::RowsError;
+use crate::read::rows::check_finite;
 
 /// An opened model. The weights stay on disk and are read row by row, from several threads if
 /// wanted.
@@ -95,15 +97,7 @@ impl GgufModel {
             return Err(self.refused(role, &rows, out.len()));
         }
         let cols = role.shape(&self.config).1;
-        match out.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(GgufError::NotFinite {
-                tensor: tensor.name().to_owned(),
-                row: rows.start + at / cols,
-                column: at % cols,
-                value: out[at],
-            }),
-        }
+        Ok(check_finite(tensor.name(), rows.start, cols, out)?)
     }
 
     /// Reads `rows` of a matrix as the engine's groups, row by row: `rows * cols / 32` of them,
@@ -188,6 +182,6 @@ impl GgufModel {
             false => (0, 0),
         };
         let tensor = places::tensor_name(&self.config, role);
-        GgufError::Request { tensor, rows: rows.clone(), have, cols, buffer }
+        RowsError::Request { tensor, rows: rows.clone(), have, cols, buffer }.into()
     }
 }
