@@ -148,20 +148,28 @@ impl Model for KvModel {
     }
 }
 
+/// The bits of the scores of a step, and the commits and revisions that came of it.
+pub type Outcome<'s> = (Vec<[u32; 10]>, &'s [Commit], &'s [Commit]);
+
 /// One step of a session.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub block: Range<usize>,
     /// Passes of this block before this one.
     pub pass: usize,
-    /// Before the step.
-    pub canvas: Vec<u32>,
-    pub rows: Vec<usize>,
-    pub stale: Vec<usize>,
-    pub unseen: Vec<usize>,
+    /// The pass, and the canvas before the step.
+    pub seen: Seen,
     pub scores: Vec<Score>,
     pub commits: Vec<Commit>,
     pub revisions: Vec<Commit>,
+}
+
+impl std::ops::Deref for Step {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 impl Step {
@@ -170,8 +178,7 @@ impl Step {
         (0..self.block.end).filter(|position| self.canvas[*position] == MASK).collect()
     }
 
-    /// Everything that was decided, and from which scores, with their bits.
-    pub fn outcome(&self) -> (Vec<[u32; 10]>, &[Commit], &[Commit]) {
+    pub fn outcome(&self) -> Outcome<'_> {
         let bits = |score: &Score| bytemuck::cast::<Score, [u32; 10]>(*score);
         (self.scores.iter().map(bits).collect(), &self.commits, &self.revisions)
     }
@@ -195,7 +202,7 @@ impl Run {
         self.steps.iter().map(|step| step.rows.len()).sum()
     }
 
-    pub fn outcomes(&self) -> Vec<(Vec<[u32; 10]>, &[Commit], &[Commit])> {
+    pub fn outcomes(&self) -> Vec<Outcome<'_>> {
         self.steps.iter().map(Step::outcome).collect()
     }
 }
@@ -224,26 +231,27 @@ pub fn try_decode(
     cache: impl CachePlan,
 ) -> Result<Run, SessionError> {
     let mut model = model.clone();
-    let mut events: Vec<(Range<usize>, Vec<Score>, Vec<Commit>, Vec<Commit>)> = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     let len = job.prompt.len() + job.length;
     let canvas = with_memory(len, |memory| {
         let method = Method { policy, schedule: Even, eos: FillAll, cache };
         let mut session = Session::new(&mut model, memory, method);
         session.begin(&job.prompt, job.length, job.options)?;
         session.run(&mut |event: &StepEvent<'_>| {
-            let [commits, revisions] = [event.commits, event.revisions].map(<[_]>::to_vec);
-            events.push((event.block.clone(), event.scores.to_vec(), commits, revisions));
+            steps.push(Step {
+                block: event.block.clone(),
+                pass: steps.iter().filter(|step| step.block == event.block).count(),
+                scores: event.scores.to_vec(),
+                commits: event.commits.to_vec(),
+                revisions: event.revisions.to_vec(),
+                seen: Seen::default(),
+            });
         })?;
         Ok::<_, SessionError>(session.canvas().to_vec())
     })?;
     assert!(!canvas.contains(&MASK), "a mask is left");
-    assert_eq!(events.len(), model.passes.len());
-    let mut steps: Vec<Step> = Vec::new();
-    for ((block, scores, commits, revisions), seen) in events.into_iter().zip(model.passes) {
-        let pass = steps.iter().filter(|step| step.block == block).count();
-        let Seen { canvas, rows, stale, unseen } = seen;
-        steps.push(Step { block, pass, canvas, rows, stale, unseen, scores, commits, revisions });
-    }
+    assert_eq!(steps.len(), model.passes.len());
+    steps.iter_mut().zip(model.passes).for_each(|(step, seen)| step.seen = seen);
     Ok(Run { region: job.prompt.len()..len, shifted: model.shifted, steps, canvas })
 }
 

@@ -138,7 +138,7 @@ impl CachePlan for D2Cache<'_> {
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         let end = view.visible_end();
-        let refresh = view.forward.checked_rem(self.every) == Some(0);
+        let refresh = view.forward.is_multiple_of(self.every);
         for row in (0..end).filter(|row| refresh || !self.current.has(*row)) {
             rows.add(row);
         }

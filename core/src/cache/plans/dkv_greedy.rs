@@ -121,7 +121,7 @@ impl CachePlan for DkvGreedy<'_> {
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         self.call(view);
         let end = view.visible_end();
-        if view.pass == 0 || view.pass.checked_rem(self.every) == Some(0) {
+        if view.pass.is_multiple_of(self.every) {
             rows.add_all(0..end);
         } else {
             for position in view.candidates().filter(|position| self.is_candidate(*position)) {
