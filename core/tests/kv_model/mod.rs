@@ -7,7 +7,9 @@
 use crate::common::mix;
 use crate::fake_model::{EOS, MASK, with_memory};
 use demask::cache::CachePlan;
-use demask::decode::{Commit, CommitPolicy, Edit, Even, FillAll, Needs, Sampling, Score, StepView};
+use demask::decode::{
+    Commit, CommitPolicy, Edit, Even, FillAll, LogitRow, Needs, Sampling, Score, StepView,
+};
 use demask::image::Attention;
 use demask::{
     ForwardError, Method, Model, Options, Pass, Session, SessionError, StepEvent, Visible,
@@ -53,8 +55,16 @@ impl KvModel {
         position.saturating_sub(usize::from(self.shifted))
     }
 
+    /// `len` counts shadows too: the slots that stand in for positions, which only they see.
     fn sees(&self, row: usize, slot: usize, len: usize, visible: &Visible<'_>) -> bool {
-        slot < self.attention.visible_end(row, len)
+        let (start, end) = visible.shadowed;
+        let real = len - (end - start);
+        let shadowed = row.checked_sub(real).map(|i| start + i);
+        if slot >= real || shadowed == Some(slot) {
+            return slot >= real && shadowed.is_some();
+        }
+        let row = shadowed.unwrap_or(row);
+        slot < self.attention.visible_end(row, real)
             && slot < visible.end
             && !visible.hidden.contains(&(slot as u16))
             && (row >= visible.prefix || slot < visible.prefix)
@@ -95,7 +105,7 @@ impl Model for KvModel {
     }
 
     fn gives(&self) -> Needs {
-        Needs::VISIBILITY
+        Needs::VISIBILITY.and(Needs::SHADOWS).and(Needs::BIAS)
     }
 
     fn begin(&mut self) {
@@ -132,12 +142,17 @@ impl Model for KvModel {
             self.slots[row] = self.slots[row].map(|(token, first, _)| (token, first, second));
         }
         for (score, &position) in scores.iter_mut().zip(wanted) {
-            let row = self.row_of(position.into());
+            let real = canvas.len() - (visible.shadowed.1 - visible.shadowed.0);
+            let row = match usize::from(position) {
+                shadow if shadow >= real => shadow,
+                position => self.row_of(position),
+            };
             let at = rows.binary_search(&row).map_err(|_| ForwardError::RowNotComputed { row })?;
             let state = self.attend(row, &seen[at], |(_, _, second)| second);
             let logits = self.logits(mix(state ^ u64::from(position)));
-            *score = Score::from_logits(position.into(), &logits, MASK, sampling)
-                .map_err(|_| ForwardError::NotFinite { layer: None })?;
+            let row = LogitRow::new(position.into(), &logits, MASK);
+            let row = LogitRow { current: canvas[usize::from(position)], bias: pass.bias, ..row };
+            *score = row.score(sampling).map_err(|_| ForwardError::NotFinite { layer: None })?;
         }
         let is_seen = |slot: &usize| seen.iter().any(|row| row[*slot]);
         let (all_seen, unseen): (Vec<_>, Vec<_>) = (0..canvas.len()).partition(is_seen);
@@ -233,7 +248,9 @@ pub fn try_decode(
     let mut model = model.clone();
     let mut steps: Vec<Step> = Vec::new();
     let len = job.prompt.len() + job.length;
-    let canvas = with_memory(len, |memory| {
+    // Shadows stand behind the canvas.
+    let slots = len + job.options.block_length;
+    let canvas = with_memory(slots, |memory| {
         let method = Method { policy, schedule: Even, eos: FillAll, cache };
         let mut session = Session::new(&mut model, memory, method);
         session.begin(&job.prompt, job.length, job.options)?;
