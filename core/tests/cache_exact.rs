@@ -140,7 +140,6 @@ fn options(block_length: usize, blocks: usize, random: &mut Random) -> Options {
         steps: blocks * block_length,
         temperature: if random.below(3) == 0 { 0.8 } else { 0.0 },
         seed: random.next(),
-        pinned: 0,
         ..Options::one_block(1)
     }
 }
@@ -219,8 +218,8 @@ fn hidden_slots_and_prompts_that_see_themselves() {
         assert!(rows < all);
         // A window of one block makes the first block that of a shorter canvas.
         let hidden = &mut [0; 32];
-        let window = SuffixWindow::whole(NoCache, hidden, 4);
-        let (windowed, _) = decode(&image, &job(5), window).unwrap();
+        let (windowed, _) =
+            decode(&image, &job(5), SuffixWindow::whole(NoCache, hidden, 4)).unwrap();
         let (short, _) = decode(&image, &job(2), NoCache).unwrap();
         assert_eq!(windowed.steps[..4], short.steps[..4]);
         let (long, _) = decode(&image, &job(5), NoCache).unwrap();

@@ -111,7 +111,7 @@ fn greedy_that_computes_everything_scores_as_without_a_cache() {
         for step in decode(&model, &job, TopQ, greedy).steps {
             let [score] = step.scores[..] else { panic!("one candidate") };
             let options = Options { block_length: step.canvas.len(), ..job.options };
-            let alone = Job { prompt: step.canvas, length: 0, options };
+            let alone = Job { prompt: step.canvas.clone(), length: 0, options };
             let options = Options { temperature: 0.0, ..options };
             if job.options.temperature == 0.0 {
                 let fresh = decode(&model, &Job { options, ..alone }, TopQ, Whole(0));

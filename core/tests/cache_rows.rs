@@ -147,7 +147,7 @@ fn dkv_decode_prefill_and_pd() {
         } else {
             8
         };
-        pass < 2 || pass % every == 0
+        pass < 2 || pass.is_multiple_of(every)
     };
     let is_prompt = |run: &Run, row: &usize| *row < prompt_end(run);
     for every in [0, 1, 2, 3, 100] {
@@ -169,7 +169,7 @@ fn dkv_decode_prefill_and_pd() {
         &all(run) - &kept.into_iter().filter(|row| is_prompt(run, row)).collect()
     };
     check(prefill, || DkvCache::prefill(leak(bits)));
-    let across = |run: &Run, t: usize| match t < 2 || t % 6 == 0 {
+    let across = |run: &Run, t: usize| match t < 2 || t.is_multiple_of(6) {
         true => all(run),
         false => &all(run) - &stored(run, t),
     };

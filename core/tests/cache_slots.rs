@@ -9,7 +9,10 @@ use demask::cache::{
     CachePlan, CacheView, D2Cache, DkvCache, DkvGreedy, DualCache, EntropyRefresh, FreeCache,
     LavidaPrefix, NoCache, PrefixCache, RowList, SuffixWindow, VicinityCache,
 };
-use demask::decode::{CommitPolicy, Edit, Needs, StepView, Threshold, TopQ};
+use demask::decode::{
+    Ancestral, CommitPolicy, Edit, FirstHitting, HierarchicalRemask, Needs, Remdm, Saber, StepView,
+    Threshold, TokenEditing, TopQ, Wino,
+};
 use demask::image::Attention;
 use demask::{Options, SessionError};
 use fake_model::MASK;
@@ -87,6 +90,41 @@ fn trusted_slots_hold_what_stands_there() {
             check(&model, &decode(&model, &job, Reviser(case), &mut *plan), name);
         }
     }
+}
+
+/// The same beside the policies that edit, look at decided tokens, or ask for shadows.
+#[test]
+fn trusted_slots_beside_every_kind_of_policy() {
+    let memory = || -> &'static mut [[f32; 2]] { vec![[0.0; 2]; 64].leak() };
+    let confidences = || -> &'static mut [f32] { vec![0.0; 64].leak() };
+    let policies = || -> Vec<Box<dyn CommitPolicy>> {
+        vec![
+            Box::new(Ancestral::default()),
+            Box::new(FirstHitting::default()),
+            Box::new(Remdm::cap(0.2)),
+            Box::new(Remdm::by_confidence(confidences())),
+            Box::new(Saber::llada(memory())),
+            Box::new(Saber::dream(memory())),
+            Box::new(TokenEditing::new(0.5, 0.4)),
+            Box::new(HierarchicalRemask::new(0.3, 0.7, 0.4)),
+            Box::new(Wino::new(0.4, 0.6)),
+        ]
+    };
+    let mut random = Random(55);
+    let mut revisions = 0;
+    for mut plan in plans() {
+        for case in 0..8 {
+            let model = KvModel::bidirectional(case, case % 2 == 0);
+            let job = job(&mut random);
+            for mut policy in policies() {
+                let name = plan.name();
+                let run = decode(&model, &job, &mut *policy, &mut *plan);
+                revisions += run.steps.iter().map(|step| step.revisions.len()).sum::<usize>();
+                check(&model, &run, name);
+            }
+        }
+    }
+    assert!(revisions > 1000, "{revisions}");
 }
 
 /// FreeCache declares otherwise: what the last pass of a block has decided stays as it was computed. With

@@ -183,7 +183,7 @@ pub trait CachePlan {
         false
     }
 
-    /// Whether a position whose row is computed may be committed in the pass that was planned last; asked
+    /// Whether a mask whose row is computed may be committed in the pass that was planned last; asked
     /// of plans that [limit candidates](Self::limits_candidates).
     fn is_candidate(&self, _position: u16) -> bool {
         true

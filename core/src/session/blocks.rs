@@ -140,8 +140,11 @@ where
         self.method.cache.plan(&view, &mut rows);
         let row_of = |position: u16| usize::from(position).saturating_sub(shift);
         if self.method.cache.limits_candidates() {
+            let (canvas, mask) = (&*memory.canvas, self.vocabulary.mask_id);
             let offered = |position: u16, rows: &RowList<'_>| {
-                rows.contains(row_of(position)) && self.method.cache.is_candidate(position)
+                let is_mask = canvas.get(usize::from(position)) == Some(&mask);
+                rows.contains(row_of(position))
+                    && (!is_mask || self.method.cache.is_candidate(position))
             };
             // One candidate there must be.
             let forced = match view.candidates().any(|position| offered(position, &rows)) {

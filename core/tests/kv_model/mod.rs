@@ -7,7 +7,9 @@
 use crate::common::mix;
 use crate::fake_model::{EOS, MASK, with_memory};
 use demask::cache::CachePlan;
-use demask::decode::{Commit, CommitPolicy, Edit, Even, FillAll, Needs, Sampling, Score, StepView};
+use demask::decode::{
+    Commit, CommitPolicy, Edit, Even, FillAll, LogitRow, Needs, Sampling, Score, StepView,
+};
 use demask::image::Attention;
 use demask::{
     ForwardError, Method, Model, Options, Pass, Session, SessionError, StepEvent, Visible,
@@ -53,8 +55,16 @@ impl KvModel {
         position.saturating_sub(usize::from(self.shifted))
     }
 
+    /// `len` counts shadows too: the slots that stand in for positions, which only they see.
     fn sees(&self, row: usize, slot: usize, len: usize, visible: &Visible<'_>) -> bool {
-        slot < self.attention.visible_end(row, len)
+        let (start, end) = visible.shadowed;
+        let real = len - (end - start);
+        let shadowed = row.checked_sub(real).map(|i| start + i);
+        if slot >= real || shadowed == Some(slot) {
+            return slot >= real && shadowed.is_some();
+        }
+        let row = shadowed.unwrap_or(row);
+        slot < self.attention.visible_end(row, real)
             && slot < visible.end
             && !visible.hidden.contains(&(slot as u16))
             && (row >= visible.prefix || slot < visible.prefix)
@@ -95,7 +105,7 @@ impl Model for KvModel {
     }
 
     fn gives(&self) -> Needs {
-        Needs::VISIBILITY
+        Needs::VISIBILITY.and(Needs::SHADOWS).and(Needs::BIAS)
     }
 
     fn begin(&mut self) {
@@ -132,12 +142,17 @@ impl Model for KvModel {
             self.slots[row] = self.slots[row].map(|(token, first, _)| (token, first, second));
         }
         for (score, &position) in scores.iter_mut().zip(wanted) {
-            let row = self.row_of(position.into());
+            let real = canvas.len() - (visible.shadowed.1 - visible.shadowed.0);
+            let row = match usize::from(position) {
+                shadow if shadow >= real => shadow,
+                position => self.row_of(position),
+            };
             let at = rows.binary_search(&row).map_err(|_| ForwardError::RowNotComputed { row })?;
             let state = self.attend(row, &seen[at], |(_, _, second)| second);
             let logits = self.logits(mix(state ^ u64::from(position)));
-            *score = Score::from_logits(position.into(), &logits, MASK, sampling)
-                .map_err(|_| ForwardError::NotFinite { layer: None })?;
+            let row = LogitRow::new(position.into(), &logits, MASK);
+            let row = LogitRow { current: canvas[usize::from(position)], bias: pass.bias, ..row };
+            *score = row.score(sampling).map_err(|_| ForwardError::NotFinite { layer: None })?;
         }
         let is_seen = |slot: &usize| seen.iter().any(|row| row[*slot]);
         let (all_seen, unseen): (Vec<_>, Vec<_>) = (0..canvas.len()).partition(is_seen);
@@ -148,20 +163,28 @@ impl Model for KvModel {
     }
 }
 
+/// The bits of the scores of a step, and the commits and revisions that came of it.
+pub type Outcome<'s> = (Vec<[u32; 10]>, &'s [Commit], &'s [Commit]);
+
 /// One step of a session.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub block: Range<usize>,
     /// Passes of this block before this one.
     pub pass: usize,
-    /// Before the step.
-    pub canvas: Vec<u32>,
-    pub rows: Vec<usize>,
-    pub stale: Vec<usize>,
-    pub unseen: Vec<usize>,
+    /// The pass, and the canvas before the step.
+    pub seen: Seen,
     pub scores: Vec<Score>,
     pub commits: Vec<Commit>,
     pub revisions: Vec<Commit>,
+}
+
+impl std::ops::Deref for Step {
+    type Target = Seen;
+
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 impl Step {
@@ -170,8 +193,7 @@ impl Step {
         (0..self.block.end).filter(|position| self.canvas[*position] == MASK).collect()
     }
 
-    /// Everything that was decided, and from which scores, with their bits.
-    pub fn outcome(&self) -> (Vec<[u32; 10]>, &[Commit], &[Commit]) {
+    pub fn outcome(&self) -> Outcome<'_> {
         let bits = |score: &Score| bytemuck::cast::<Score, [u32; 10]>(*score);
         (self.scores.iter().map(bits).collect(), &self.commits, &self.revisions)
     }
@@ -195,7 +217,7 @@ impl Run {
         self.steps.iter().map(|step| step.rows.len()).sum()
     }
 
-    pub fn outcomes(&self) -> Vec<(Vec<[u32; 10]>, &[Commit], &[Commit])> {
+    pub fn outcomes(&self) -> Vec<Outcome<'_>> {
         self.steps.iter().map(Step::outcome).collect()
     }
 }
@@ -224,26 +246,29 @@ pub fn try_decode(
     cache: impl CachePlan,
 ) -> Result<Run, SessionError> {
     let mut model = model.clone();
-    let mut events: Vec<(Range<usize>, Vec<Score>, Vec<Commit>, Vec<Commit>)> = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     let len = job.prompt.len() + job.length;
-    let canvas = with_memory(len, |memory| {
+    // Shadows stand behind the canvas.
+    let slots = len + job.options.block_length;
+    let canvas = with_memory(slots, |memory| {
         let method = Method { policy, schedule: Even, eos: FillAll, cache };
         let mut session = Session::new(&mut model, memory, method);
         session.begin(&job.prompt, job.length, job.options)?;
         session.run(&mut |event: &StepEvent<'_>| {
-            let [commits, revisions] = [event.commits, event.revisions].map(<[_]>::to_vec);
-            events.push((event.block.clone(), event.scores.to_vec(), commits, revisions));
+            steps.push(Step {
+                block: event.block.clone(),
+                pass: steps.iter().filter(|step| step.block == event.block).count(),
+                scores: event.scores.to_vec(),
+                commits: event.commits.to_vec(),
+                revisions: event.revisions.to_vec(),
+                seen: Seen::default(),
+            });
         })?;
         Ok::<_, SessionError>(session.canvas().to_vec())
     })?;
     assert!(!canvas.contains(&MASK), "a mask is left");
-    assert_eq!(events.len(), model.passes.len());
-    let mut steps: Vec<Step> = Vec::new();
-    for ((block, scores, commits, revisions), seen) in events.into_iter().zip(model.passes) {
-        let pass = steps.iter().filter(|step| step.block == block).count();
-        let Seen { canvas, rows, stale, unseen } = seen;
-        steps.push(Step { block, pass, canvas, rows, stale, unseen, scores, commits, revisions });
-    }
+    assert_eq!(steps.len(), model.passes.len());
+    steps.iter_mut().zip(model.passes).for_each(|(step, seen)| step.seen = seen);
     Ok(Run { region: job.prompt.len()..len, shifted: model.shifted, steps, canvas })
 }
 

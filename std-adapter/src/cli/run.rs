@@ -114,10 +114,7 @@ pub(super) fn live_view<'t>(
     decoding: &Decoding,
     frame: Duration,
 ) -> LiveView<'t, std::io::Stdout> {
-    let c = model.config();
-    let vocabulary =
-        demask::Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id };
-    let steps = decoding.steps_planned();
+    let (vocabulary, steps) = (model.config().into(), decoding.steps_planned());
     let view = LiveView::new(std::io::stdout(), style, tokenizer, vocabulary, steps, frame);
     view.of_method(decoding.choice.policy.names(), decoding.choice.cache.names())
 }

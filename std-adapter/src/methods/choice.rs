@@ -38,7 +38,7 @@ impl EosPolicy for AnyEos<'_> {
         self.rule.forbids()
     }
 
-    fn weight(&self, count: &StepCount) -> f32 {
+    fn weight(&self, count: &StepCount) -> Option<f32> {
         self.rule.weight(count)
     }
 

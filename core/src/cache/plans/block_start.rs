@@ -4,18 +4,14 @@ use super::current::{Stale, add_candidates};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use core::ops::Range;
 
-/// Whether this pass computes everything: the first of a block, and each of which `every` counts one; 0
-/// counts none.
-fn refreshes(view: &CacheView<'_>, every: usize) -> bool {
-    view.pass == 0 || view.pass.checked_rem(every) == Some(0)
-}
-
 /// Fast-dLLM's prefix cache (arXiv 2505.22618): all rows at the first pass of a block, then those from
 /// the block on. Approximate: what stands before the block would see its new tokens.
 ///
 /// Masks before the block are candidates, so their rows are computed too; the release leaves them out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrefixCache {
+    /// Passes of a block between those that compute everything; 0 for the first one only. Pass 0 is a
+    /// multiple of any number.
     every: usize,
     start: usize,
     stale: Stale,
@@ -44,7 +40,7 @@ impl CachePlan for PrefixCache {
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         self.start = view.block.start;
-        let start = if refreshes(view, self.every) { 0 } else { self.start };
+        let start = if view.pass.is_multiple_of(self.every) { 0 } else { self.start };
         self.stale.add_to(rows, view.visible_end());
         rows.add_all(start..view.visible_end());
         add_candidates(view, rows);
@@ -114,7 +110,7 @@ impl Around {
         self.start = view.block.start.saturating_sub(self.before);
         self.end = view.block.end.saturating_add(self.after).min(visible);
         self.stale.add_to(rows, view.visible_end());
-        match view.forward < self.warm_up || refreshes(view, self.every) {
+        match view.forward < self.warm_up || view.pass.is_multiple_of(self.every) {
             true => rows.add_all(0..visible),
             false => rows.add_all(self.start..self.end),
         }

@@ -56,6 +56,14 @@ pub(super) fn add_candidates(view: &CacheView<'_>, rows: &mut RowList<'_>) {
     }
 }
 
+/// Adds the block, and what its wanted rows need, if nothing is left to commit: a policy looks once more.
+pub(super) fn add_block_without_masks(view: &CacheView<'_>, rows: &mut RowList<'_>) {
+    if view.candidates().next().is_none() {
+        view.wanted.iter().for_each(|&position| rows.add(view.row_of(position)));
+        rows.add_all(view.block.start..view.block.end.min(view.visible_end()));
+    }
+}
+
 /// Everything that a step has changed.
 pub(super) fn edits<'s>(step: &'s Decided<'_>) -> impl Iterator<Item = usize> + 's {
     let position = |edit: &Commit| edit.position as usize;

@@ -1,6 +1,6 @@
 //! The masks most likely to be decided next: d2Cache without its look at attention.
 
-use super::current::{Current, edits};
+use super::current::{Current, add_block_without_masks, edits};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use crate::math::exp;
 use core::ops::Range;
@@ -138,7 +138,7 @@ impl CachePlan for D2Cache<'_> {
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         let end = view.visible_end();
-        let refresh = view.forward.checked_rem(self.every) == Some(0);
+        let refresh = view.forward.is_multiple_of(self.every);
         for row in (0..end).filter(|row| refresh || !self.current.has(*row)) {
             rows.add(row);
         }
@@ -152,9 +152,7 @@ impl CachePlan for D2Cache<'_> {
                 rows.add_all(usize::from(position)..end.min(usize::from(position) + 1));
             }
         }
-        if view.candidates().next().is_none() {
-            rows.add_all(view.block.start..view.block.end.min(end));
-        }
+        add_block_without_masks(view, rows);
         for position in view.candidates() {
             let own = usize::from(position);
             let both = rows.contains(view.row_of(position)) && (own >= end || rows.contains(own));

@@ -82,7 +82,7 @@ impl<'a> DkvCache<'a> {
             (0, true) => EVERY.1,
             (every, _) => every,
         };
-        pass < 2 || pass.checked_rem(every) == Some(0)
+        pass < 2 || pass.is_multiple_of(every)
     }
 }
 

@@ -1,6 +1,6 @@
 //! dKV-Cache's greedy variant: the next token, the last one, and what stands around it.
 
-use super::current::{Current, edits};
+use super::current::{Current, add_block_without_masks, edits};
 use crate::cache::{CachePlan, CacheView, Decided, RowList};
 use crate::decode::philox4x32;
 use core::ops::Range;
@@ -121,7 +121,7 @@ impl CachePlan for DkvGreedy<'_> {
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         self.call(view);
         let end = view.visible_end();
-        if view.pass == 0 || view.pass.checked_rem(self.every) == Some(0) {
+        if view.pass.is_multiple_of(self.every) {
             rows.add_all(0..end);
         } else {
             for position in view.candidates().filter(|position| self.is_candidate(*position)) {
@@ -132,9 +132,7 @@ impl CachePlan for DkvGreedy<'_> {
             stale.clone().for_each(|row| rows.add(row));
             let is_token = |row: &usize| view.canvas.get(*row) != Some(&view.mask_id);
             stale.filter(is_token).for_each(|row| add_window(view, rows, row, self.window));
-            if view.candidates().next().is_none() {
-                rows.add_all(view.block.start..view.block.end.min(end));
-            }
+            add_block_without_masks(view, rows);
         }
         self.current.computed(rows);
     }

@@ -115,7 +115,7 @@ impl<C: CachePlan> CachePlan for SuffixWindow<'_, C> {
 
     /// What is hidden cannot be scored, and belongs to its positions.
     fn forbids(&self) -> Needs {
-        self.plan.forbids().and(Needs::RESIZING).and(Needs::ALL_MASKS)
+        self.plan.forbids().and(Needs::RESIZING).and(Needs::ALL_MASKS).and(Needs::ALL_ROWS)
     }
 
     fn needs_blocks(&self) -> bool {
