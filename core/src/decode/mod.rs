@@ -23,8 +23,9 @@ pub use logits::LogitRow;
 pub use needs::Needs;
 pub use policies::{
     Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EntropyBound, Factor,
-    FirstHitting, Hierarchical, Klass, LocalLeap, NearBest, Origin, Phases, Prophet, RandomOrder,
-    Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold, TokenEditing, TopQ, Wino,
+    FirstHitting, Hierarchical, HierarchicalRemask, Klass, LocalLeap, NearBest, Origin, Phases,
+    Prophet, RandomOrder, Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold,
+    TokenEditing, TopQ, Wino,
 };
 pub use policy::CommitPolicy;
 pub use random::{Sampling, philox4x32};

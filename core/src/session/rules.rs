@@ -39,7 +39,11 @@ impl Rules {
         if masks && (self.capped || idle) {
             let limit = if self.capped { usize::MAX } else { 1 };
             edit.clear_commits();
-            edit.limit_revisions(0);
+            if self.needs.include(Needs::REVISIONS) {
+                // One for each token: more are repetitions, and would take the room of commits.
+                let tokens = view.canvas.iter().filter(|token| **token != view.mask_id);
+                edit.limit_revisions(tokens.count());
+            }
             for score in view.candidates() {
                 edit.offer(view.proposed(score), limit);
             }
@@ -58,9 +62,10 @@ impl Rules {
         if !self.needs.include(Needs::REVISIONS) {
             return edit.limit_revisions(0);
         }
-        let mut room = match self.free && !self.capped {
-            true => usize::MAX,
-            false => edit.commits().len().saturating_sub(1),
+        let mut room = match (self.capped, self.free) {
+            (true, _) => 0,
+            (false, true) => usize::MAX,
+            (false, false) => edit.commits().len().saturating_sub(1),
         };
         edit.retain_revisions(|revision| {
             let now = view.canvas.get(revision.position as usize);
@@ -143,10 +148,11 @@ where
         self.candidates_at_block_start = self.candidates_at_block_start.saturating_add(count);
         if position < self.block.start {
             self.block = self.block.start + count..self.block.end + count;
-        } else if self.blocks <= 1 {
-            // The only block is the whole answer; one of several keeps its length.
-            self.block.end = self.region.end;
         }
+        // The only block is the whole answer; one of several has the planned length.
+        let own = if self.blocks > 1 { self.options.block_length } else { usize::MAX };
+        let end = self.block.start.saturating_add(own).min(self.region.end);
+        self.block.end = self.block.end.max(end);
     }
 
     /// Tokens that have left the front of the canvas do not come back.

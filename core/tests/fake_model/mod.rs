@@ -23,10 +23,12 @@ pub struct Table {
     pub scale: f32,
     /// Forward passes so far.
     pub forwards: u32,
-    /// Whether decided positions may be scored.
-    pub decided_rows: bool,
+    /// Whether decided positions may be scored, and how far distributions move is told.
+    pub extras: bool,
+    /// From this position on the end token's logit is raised by so much.
+    pub end: (u32, f32),
     /// Logits of the last pass that scored a position.
-    last: BTreeMap<u32, Vec<f32>>,
+    pub last: BTreeMap<u32, Vec<f32>>,
 }
 
 impl Table {
@@ -38,14 +40,15 @@ impl Table {
             rows: 7,
             scale: 3.0,
             forwards: 0,
-            decided_rows: false,
+            extras: false,
+            end: (u32::MAX, 0.0),
             last: BTreeMap::new(),
         }
     }
 
-    /// One whose decided positions may be scored.
-    pub fn of_all_rows(seed: u64) -> Self {
-        Self { decided_rows: true, ..Self::new(seed) }
+    /// One that gives whatever a policy may need.
+    pub fn with_extras(seed: u64) -> Self {
+        Self { extras: true, ..Self::new(seed) }
     }
 
     /// The logits of one position of this canvas.
@@ -54,7 +57,12 @@ impl Table {
         let hash = canvas.iter().fold(place, |hash, id| mix(hash ^ u64::from(*id)));
         let row = if self.rows == 0 { hash } else { mix(self.seed ^ (hash % self.rows)) };
         let logit = |id| (mix(row ^ id) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        (0..u64::from(self.vocab)).map(|id| self.scale * logit(id)).collect()
+        let mut logits: Vec<f32> =
+            (0..u64::from(self.vocab)).map(|id| self.scale * logit(id)).collect();
+        if position >= self.end.0 {
+            logits[EOS as usize] += self.end.1;
+        }
+        logits
     }
 
     /// The logits of a position as its shadow sees them: with a mask there.
@@ -87,7 +95,10 @@ impl Model for Table {
     }
 
     fn gives(&self) -> Needs {
-        Needs::SHADOWS.and(Needs::DIVERGENCE).and(Needs::BIAS)
+        match self.extras {
+            true => Needs::SHADOWS.and(Needs::DIVERGENCE).and(Needs::BIAS),
+            false => Needs::NONE,
+        }
     }
 
     fn begin(&mut self) {
@@ -119,13 +130,13 @@ impl Model for Table {
                 logits[bias.id as usize] += bias.nats;
             }
             let current = canvas[place];
-            assert!(self.decided_rows || current == MASK, "only masks are scored");
+            assert!(self.extras || current == MASK, "only masks are scored");
             *score = Score::from_logits(slot.into(), &logits, MASK, sampling)
                 .map_err(|_| ForwardError::NotFinite { layer: None })?;
             if current != MASK {
                 score.current_logit = logits[current as usize];
             }
-            if shadow.is_none() {
+            if self.extras && shadow.is_none() {
                 let last = self.last.insert(position, logits.clone());
                 score.divergence = last.map_or(f32::INFINITY, |last| divergence(&last, &logits));
             }

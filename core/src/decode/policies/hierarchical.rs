@@ -18,12 +18,28 @@ impl Hierarchical {
         Self { low: low.min(high), high }
     }
 
-    /// Offers the best of a run, unless it has been offered for being above `high`.
-    fn close(self, run: Option<Commit>, edit: &mut Edit<'_>) {
+    /// Goes through proposals, ascending by position, and hands on those that are taken.
+    pub(super) fn take(
+        self,
+        proposals: impl Iterator<Item = Commit>,
+        mut taken: impl FnMut(Commit),
+    ) {
+        // What is above `high` has been handed on already.
         let between = |best: &Commit| best.confidence > self.low && best.confidence <= self.high;
-        if let Some(best) = run.filter(between) {
-            edit.offer(best, usize::MAX);
+        let (mut run, mut next): (Option<Commit>, u32) = (None, 0);
+        for commit in proposals {
+            if commit.position != next {
+                run.take().filter(between).into_iter().for_each(&mut taken);
+            }
+            next = commit.position.saturating_add(1);
+            if commit.confidence > self.high {
+                taken(commit);
+            }
+            if run.is_none_or(|best| commit.confidence > best.confidence) {
+                run = Some(commit);
+            }
         }
+        run.filter(between).into_iter().for_each(taken);
     }
 }
 
@@ -40,21 +56,8 @@ impl CommitPolicy for Hierarchical {
     }
 
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        let (mut run, mut next): (Option<Commit>, u32) = (None, 0);
-        for score in view.candidates() {
-            let commit = view.proposed(score);
-            if commit.position != next {
-                self.close(run.take(), edit);
-            }
-            next = commit.position.saturating_add(1);
-            if commit.confidence > self.high {
-                edit.offer(commit, usize::MAX);
-            }
-            if run.is_none_or(|best| commit.confidence > best.confidence) {
-                run = Some(commit);
-            }
-        }
-        self.close(run, edit);
+        let proposals = view.candidates().map(|score| view.proposed(score));
+        self.take(proposals, |commit| edit.offer(commit, usize::MAX));
         if edit.commits().is_empty() {
             for score in view.candidates() {
                 edit.offer(view.proposed(score), 1);

@@ -9,8 +9,8 @@ use core::ops::Range;
 ///
 /// Published for LLaDA with blocks of 64: probability 0.6 and divergence 0.015 (GSM8K), 0.6 and 0.01 (MATH),
 /// 0.9 and 0.01 (HumanEval), 0.7 and 0.01 (MBPP); for Dream 0.9 and 0.001, HumanEval 0.8 and 0.001. The
-/// release may run out of steps with masks left; here it goes on until all is decided. Memory for one byte
-/// per position of the canvas.
+/// release may run out of steps with masks left; here it goes on until all is decided, and steps in which
+/// the schedule wants nothing make no pass. Memory for one byte per position of the canvas.
 #[derive(Debug)]
 pub struct Klass<'a> {
     confidence: f32,
@@ -43,6 +43,10 @@ impl CommitPolicy for Klass<'_> {
 
     fn needs(&self) -> Needs {
         Needs::DIVERGENCE
+    }
+
+    fn follows_schedule(&self) -> bool {
+        true
     }
 
     fn capacity(&self) -> usize {
