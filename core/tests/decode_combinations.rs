@@ -133,7 +133,7 @@ fn every_combination_completes_every_canvas() {
             (0..20).flat_map(|index| SCHEDULES.into_iter().enumerate().map(move |s| (index, s)))
         {
             for eos in &ends() {
-                let mut model = Table::with_extras(random.next());
+                let mut model = Table::of_all_rows(random.next());
                 model.rows = [0, 1, 5][round];
                 model.scale = [0.5, 4.0, 12.0][random.below(3)];
                 let (block_length, blocks) = (1 + random.below(8), 1 + random.below(4));
@@ -172,7 +172,7 @@ fn every_combination_completes_every_canvas() {
 fn canvases_do_not_touch_each_other() {
     let mut random = Random(61);
     for index in 0..20 {
-        let model = Table::with_extras(random.next());
+        let model = Table::of_all_rows(random.next());
         let state = random.clone();
         let (mut a, mut b) = ([0; CANVAS], [0; CANVAS]);
         let mut used = policy(index, &mut state.clone(), &mut a).unwrap();
@@ -193,6 +193,18 @@ fn canvases_do_not_touch_each_other() {
         };
         assert_eq!(texts(&mut *used, true), texts(&mut *fresh, false), "policy {index}");
         random.next();
+    }
+}
+
+/// Far more steps than masks, and a mask that no schedule counts.
+#[test]
+fn any_number_of_steps_comes_to_an_end() {
+    let model = Table::new(2);
+    let options = Options { steps: usize::MAX, ..Options::one_block(4) };
+    for schedule in SCHEDULES {
+        let (given, eos) = ([3, MASK, 4], FillAll);
+        let text = decode(&model, &mut TopQ, (schedule, &eos), (&given, 4), options).unwrap();
+        assert_eq!(text.0.len(), 7);
     }
 }
 

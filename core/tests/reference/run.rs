@@ -88,7 +88,7 @@ pub fn options(random: &mut Random) -> (usize, Options) {
 
 /// A random table, its rows repeating in some of them.
 pub fn table(random: &mut Random) -> Table {
-    let mut model = Table::with_extras(random.next());
+    let mut model = Table::of_all_rows(random.next());
     model.rows = [0, 2, 7][random.below(3)];
     model.scale = [0.5, 3.0, 6.0, 12.0][random.below(4)];
     model
