@@ -114,7 +114,11 @@ where
             return;
         }
         let mut count = self.count();
-        while count.step < count.steps && self.method.schedule.quota(&count) == 0 {
+        // Not all of them at once: somebody may have planned a step for every nanosecond.
+        for _ in 0..u16::MAX {
+            if count.step >= count.steps || self.method.schedule.quota(&count) > 0 {
+                break;
+            }
             count.step += 1;
         }
         self.step_in_block = count.step;
