@@ -120,7 +120,7 @@ fn linear_ramp_and_suppressed_rank_step_for_step() {
                 1 => 1.0,
                 steps => {
                     let last = steps as f64 - 1.0;
-                    (0.4f32 + (1.0 - 0.4f32) * ((at.step as f64).min(last) / last) as f32) as f32
+                    0.4f32 + (1.0 - 0.4f32) * ((at.step as f64).min(last) / last) as f32
                 }
             },
             false => |_| 0.0,

@@ -270,7 +270,8 @@ fn a_canvas_that_is_cut_off() {
     }
     // Slots that a plan trusts would be wrong: refused.
     with_memory(32, |memory| {
-        let method = Method { policy: cut(5), schedule: Even, eos: FillAll, cache: DualCache };
+        let method =
+            Method { policy: cut(5), schedule: Even, eos: FillAll, cache: DualCache::default() };
         let mut session = Session::new(Table::new(1), memory, method);
         let refusal = session.begin(&[5, 6], 8, one_block(8));
         assert!(matches!(refusal, Err(SessionError::Clash { .. })), "{refusal:?}");

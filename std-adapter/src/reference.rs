@@ -12,6 +12,7 @@ mod linear;
 mod load;
 mod matrix;
 mod norm;
+mod sight;
 
 use std::ops::Range;
 
@@ -22,6 +23,7 @@ use self::feed_forward::{Dense, Mixture};
 use self::linear::linear;
 use self::matrix::Matrix;
 use self::norm::Norm;
+pub use self::sight::Sight;
 use crate::read::folder::HfFolder;
 use crate::read::safetensors::WeightsError;
 
@@ -130,18 +132,37 @@ impl ReferenceModel {
     /// # Errors
     /// [`ReferenceError`] for a canvas or rows that do not fit the model.
     pub fn logits(&self, ids: &[u32], wanted: &[usize]) -> Result<Vec<f32>, ReferenceError> {
+        Ok(self.head(&self.hidden_rows(ids, wanted, &Sight::of_model(&self.config, ids.len()))?))
+    }
+
+    /// Final hidden states `[wanted.len(), model_dim]` of the rows in `wanted`, after the output norm,
+    /// where rows stand and see as `sight` has it.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    pub fn hidden_rows(
+        &self,
+        ids: &[u32],
+        wanted: &[usize],
+        sight: &Sight<'_>,
+    ) -> Result<Vec<f32>, ReferenceError> {
         if let Some(&row) = wanted.iter().find(|&&row| row >= ids.len()) {
             return Err(ReferenceError::Row { row, rows: ids.len() });
         }
-        let hidden = self.hidden(ids)?;
+        let hidden = self.pass(ids, sight, &mut |_, _| {})?;
         let width = self.config.model_dim as usize;
         let rows = wanted.iter().flat_map(|&row| &hidden[row * width..][..width]);
-        let rows: Vec<f32> = rows.copied().collect();
-        let mut logits = linear(&rows, self.head.as_ref().unwrap_or(&self.embedding));
+        Ok(rows.copied().collect())
+    }
+
+    /// Logits `[rows, vocab_size]` of final hidden states `[rows, model_dim]`.
+    #[must_use]
+    pub fn head(&self, rows: &[f32]) -> Vec<f32> {
+        let mut logits = linear(rows, self.head.as_ref().unwrap_or(&self.embedding));
         if let Some(bias) = &self.head_bias {
             logits.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
         }
-        Ok(logits)
+        logits
     }
 
     /// Final hidden states `[ids.len(), model_dim]`, after the output norm.
@@ -161,12 +182,21 @@ impl ReferenceModel {
         ids: &[u32],
         observe: &mut Observer<'_>,
     ) -> Result<Vec<f32>, ReferenceError> {
+        self.pass(ids, &Sight::of_model(&self.config, ids.len()), observe)
+    }
+
+    fn pass(
+        &self,
+        ids: &[u32],
+        sight: &Sight<'_>,
+        observe: &mut Observer<'_>,
+    ) -> Result<Vec<f32>, ReferenceError> {
         let mut x = self.embed(ids)?;
-        let rope = RopeTable::new(&self.config, ids.len());
+        let rope = RopeTable::new(&self.config, ids.len(), sight);
         for (l, layer) in (0..).zip(&self.layers) {
             let normed = layer.attention_norm.apply(&x);
             observe(TensorRole::Query(l), &normed);
-            let mixed = layer.attention.mix(&self.config, &rope, &normed);
+            let mixed = layer.attention.mix(&self.config, &rope, sight, &normed);
             observe(TensorRole::AttentionOutput(l), &mixed);
             add(&mut x, &layer.attention.output.apply(&mixed));
             layer.feed_forward(l, &mut x, observe);

@@ -92,8 +92,8 @@ impl<X: EosPolicy> EosPolicy for SuppressRank<X> {
         "suppress-rank"
     }
 
-    fn weight(&self, _: &StepCount) -> f32 {
-        0.0
+    fn weight(&self, _: &StepCount) -> Option<f32> {
+        Some(0.0)
     }
 
     fn truncates(&self) -> bool {
@@ -110,8 +110,8 @@ impl<X: EosPolicy> EosPolicy for EosRamp<X> {
         if self.ascending { "eoser-ascending" } else { "eoser" }
     }
 
-    fn weight(&self, count: &StepCount) -> f32 {
-        self.from + (1.0 - self.from) * self.progress(count)
+    fn weight(&self, count: &StepCount) -> Option<f32> {
+        Some(self.from + (1.0 - self.from) * self.progress(count))
     }
 
     fn truncates(&self) -> bool {
@@ -158,23 +158,23 @@ mod tests {
             length: 256,
             ..StepCount::default()
         };
-        let linear = (0..8).map(|step| EosRamp::linear().weight(&at(step)));
+        let linear = (0..8).map(|step| EosRamp::linear().weight(&at(step)).unwrap());
         close(linear, &[0.4, 0.486, 0.571, 0.657, 0.743, 0.829, 0.914, 1.0]);
-        let ascending = (0..8).map(|step| EosRamp::ascending().weight(&at(step)));
+        let ascending = (0..8).map(|step| EosRamp::ascending().weight(&at(step)).unwrap());
         close(ascending, &[0.0139, 0.0216, 0.0371, 0.068, 0.1299, 0.2536, 0.5011, 0.9961]);
     }
 
     #[test]
     fn ramps_end_and_take_any_count() {
         let none = StepCount::default();
-        assert_eq!(EosRamp::linear().weight(&none), 1.0);
-        assert_eq!(EosRamp::ascending().weight(&none), 1.0);
+        assert_eq!(EosRamp::linear().weight(&none).unwrap(), 1.0);
+        assert_eq!(EosRamp::ascending().weight(&none).unwrap(), 1.0);
         let beyond = StepCount { step: usize::MAX, steps: 8, masks: 256, blocks: 1, ..none };
-        assert_eq!(EosRamp::linear().weight(&beyond), 1.0);
-        assert!((EosRamp::ascending().weight(&beyond) - 0.9961).abs() < 1e-4);
-        assert_eq!(EosRamp::linear().starting_at(f32::NAN).weight(&none), 1.0);
+        assert_eq!(EosRamp::linear().weight(&beyond).unwrap(), 1.0);
+        assert!((EosRamp::ascending().weight(&beyond).unwrap() - 0.9961).abs() < 1e-4);
+        assert_eq!(EosRamp::linear().starting_at(f32::NAN).weight(&none).unwrap(), 1.0);
         let first = StepCount { steps: 8, ..none };
-        assert_eq!(EosRamp::linear().starting_at(0.0).weight(&first), 0.0);
+        assert_eq!(EosRamp::linear().starting_at(0.0).weight(&first).unwrap(), 0.0);
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
                 masks: 15,
                 ..StepCount::default()
             };
-            EosRamp::ascending().weight(&count)
+            EosRamp::ascending().weight(&count).unwrap()
         };
         let whole = (0..7).map(|i| 0.01 + 0.99 * ((2u32 << i) - 1) as f32 / 128.0);
         let whole: std::vec::Vec<f32> = whole.collect();

@@ -81,8 +81,9 @@ impl Needs {
 
     /// The first demand in words.
     #[must_use]
+    #[inline(always)] // firmware that demands nothing then has none of these words
     pub fn first(self) -> Option<&'static str> {
-        self.names().next()
+        if self.is_empty() { None } else { self.names().next() }
     }
 
     /// All demands in words.

@@ -40,7 +40,7 @@ pub struct StepView<'a> {
     pub block: Range<usize>,
     /// Where decoding stands.
     pub count: StepCount,
-    /// What the schedule wants committed; may be 0.
+    /// What the schedule wants committed, if the policy follows it; else 0.
     pub quota: usize,
     /// Stands for "not yet decided".
     pub mask_id: u32,
@@ -48,7 +48,7 @@ pub struct StepView<'a> {
     pub eos_id: u32,
     /// Factor on the rank of positions that propose the end token; from the
     /// [`EosPolicy`](super::EosPolicy).
-    pub eos_weight: f32,
+    pub eos_weight: Option<f32>,
     /// Key of the random numbers.
     pub seed: u64,
     /// One record per position that has been scored, ascending by position: the candidates, and what
@@ -98,13 +98,11 @@ impl<'a> StepView<'a> {
     /// below everything else.
     #[must_use]
     pub fn rank(&self, score: &Score, value: f32) -> f32 {
-        if self.eos_weight >= 1.0 || score.proposal != self.eos_id {
-            return value;
-        }
-        match self.eos_weight > 0.0 {
-            true if value >= 0.0 => value * self.eos_weight,
-            true => value / self.eos_weight,
-            false => f32::MIN,
+        match self.eos_weight.filter(|_| score.proposal == self.eos_id) {
+            None => value,
+            Some(weight) if weight > 0.0 && value >= 0.0 => value * weight,
+            Some(weight) if weight > 0.0 => value / weight,
+            Some(_) => f32::MIN,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Blocks: which one is decoded, which rows that takes, and how the canvas moves on.
 
 use super::{MAX_POST_STEPS, Options, Session, SessionError, count_of};
-use crate::cache::{CachePlan, CacheView, RowList};
+use crate::cache::{CachePlan, CacheView, RowList, keep_in_front};
 use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule, StepCount};
 use crate::image::Attention;
 use crate::model::Model;
@@ -142,20 +142,27 @@ where
         };
         let mut rows = RowList::new(memory.rows);
         self.method.cache.plan(&view, &mut rows);
-        let row_of = |position: &u16| usize::from(*position).saturating_sub(shift);
+        let row_of = |position: u16| usize::from(position).saturating_sub(shift);
         if self.method.cache.limits_candidates() {
+            let (canvas, mask) = (&*memory.canvas, self.vocabulary.mask_id);
+            let offered = |position: u16, rows: &RowList<'_>| {
+                let is_mask = canvas.get(usize::from(position)) == Some(&mask);
+                rows.contains(row_of(position))
+                    && (!is_mask || self.method.cache.is_candidate(position))
+            };
             // One candidate there must be.
-            let mut masks = view.wanted.iter().filter(|position| view.is_mask(**position));
-            if let Some(first) = masks.clone().next()
-                && !masks.any(|position| rows.contains(row_of(position)))
-            {
-                rows.add(row_of(first));
-            }
+            let forced = match view.candidates().any(|position| offered(position, &rows)) {
+                true => None,
+                false => view.candidates().next(),
+            };
+            forced.iter().for_each(|position| rows.add(row_of(*position)));
             let wanted = memory.wanted.get_mut(..scored).unwrap_or_default();
-            scored = keep(wanted, |position| rows.contains(row_of(position)));
+            scored = keep_in_front(wanted, |&position| {
+                offered(position, &rows) || forced == Some(position)
+            });
         }
         for position in memory.wanted.iter().take(scored) {
-            rows.add(row_of(position));
+            rows.add(row_of(*position));
         }
         (scored, rows.rows().len())
     }
@@ -223,18 +230,4 @@ where
         let canvas = self.memory.canvas.get(..end).unwrap_or_default();
         canvas.contains(&self.vocabulary.mask_id)
     }
-}
-
-/// Moves the positions that `kept` says yes to to the front; their number.
-fn keep(positions: &mut [u16], kept: impl Fn(&u16) -> bool) -> usize {
-    let cells = core::cell::Cell::from_mut(positions).as_slice_of_cells();
-    let mut targets = cells.iter();
-    let mut n = 0;
-    for position in cells.iter().map(core::cell::Cell::get).filter(kept) {
-        if let Some(target) = targets.next() {
-            target.set(position);
-            n += 1;
-        }
-    }
-    n
 }

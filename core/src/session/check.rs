@@ -2,7 +2,7 @@
 
 use super::{MIN_TEMPERATURE, Method, Options, Session, SessionError};
 use crate::cache::CachePlan;
-use crate::decode::{CommitPolicy, EosPolicy, Filter, Needs, Schedule};
+use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule};
 use crate::image::Attention;
 use crate::model::Model;
 use core::ops::Range;
@@ -68,8 +68,9 @@ where
             return Err(SessionError::Clash { policy: policy.name(), plan: cache.name(), need });
         }
         needs = needs.and(cache.needs());
-        if options.filter != Filter::NONE && options.temperature > 0.0 {
-            needs = needs.and(Needs::FILTER);
+        let drawn = options.temperature > 0.0;
+        if !self.model.gives().include(Needs::FILTER) && drawn && options.filter.is_some() {
+            return Err(SessionError::Unsupported { need: "a filtered distribution" });
         }
         if eos.truncates() && cache.forbids().include(Needs::RESIZING) && cache.has_window() {
             return Err(SessionError::Clash {
@@ -89,17 +90,11 @@ where
             return Err(SessionError::CanvasTooLong { len, max: capacity });
         }
         // Shadows take slots behind the canvas.
-        let shadows = match needs.include(Needs::SHADOWS) {
-            true => options.block_length,
-            false => 0,
-        };
-        match len.saturating_add(shadows) > self.slots() {
-            true => Err(SessionError::CanvasTooLong {
-                len: len.saturating_add(shadows),
-                max: self.slots(),
-            }),
-            false => Ok(()),
+        if needs.include(Needs::SHADOWS) {
+            let shadowed = len.saturating_add(options.block_length.min(region.len()));
+            return self.check_canvas(&(0..shadowed));
         }
+        Ok(())
     }
 
     fn check_canvas(&self, region: &Range<usize>) -> Result<(), SessionError> {

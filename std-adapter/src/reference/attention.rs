@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::linear::{dot, linear};
 use super::matrix::Matrix;
 use super::norm::Norm;
+use super::sight::Sight;
 
 /// A matrix and what is added to its outputs.
 #[derive(Debug, Clone)]
@@ -39,7 +40,13 @@ pub(super) struct Attention {
 
 impl Attention {
     /// Values mixed by attention, `[rows, heads * head_dim]`: the input of the output projection.
-    pub(super) fn mix(&self, config: &ModelConfig, rope: &RopeTable, x: &[f32]) -> Vec<f32> {
+    pub(super) fn mix(
+        &self,
+        config: &ModelConfig,
+        rope: &RopeTable,
+        sight: &Sight<'_>,
+        x: &[f32],
+    ) -> Vec<f32> {
         let mut query = self.query.apply(x);
         let mut key = self.key.apply(x);
         let value = self.value.apply(x);
@@ -51,7 +58,7 @@ impl Attention {
         }
         rope.rotate(&mut query, config.query_dim());
         rope.rotate(&mut key, config.kv_dim());
-        attend(config, &query, &key, &value)
+        attend(config, sight, &query, &key, &value)
     }
 }
 
@@ -64,7 +71,7 @@ pub(super) struct RopeTable {
 }
 
 impl RopeTable {
-    pub(super) fn new(config: &ModelConfig, rows: usize) -> Self {
+    pub(super) fn new(config: &ModelConfig, rows: usize, sight: &Sight<'_>) -> Self {
         let rope_dim = config.rope_dim();
         let half = (rope_dim / 2) as usize;
         let turn = |position: usize, i: usize| {
@@ -72,7 +79,8 @@ impl RopeTable {
             let angle = position as f64 * f64::from(config.rope_theta).powf(exponent);
             (angle.cos() as f32, angle.sin() as f32)
         };
-        let turns = (0..rows).flat_map(|p| (0..half).map(move |i| turn(p, i))).collect();
+        let positions = (0..rows).map(|row| sight.position(row));
+        let turns = positions.flat_map(|p| (0..half).map(move |i| turn(p, i))).collect();
         let (head_dim, rope_dim) = (config.head_dim as usize, rope_dim as usize);
         Self { head_dim, rope_dim, pairs: config.rope_pairs, turns }
     }
@@ -103,7 +111,13 @@ fn turn(a: &mut f32, b: &mut f32, (cos, sin): (f32, f32)) {
 }
 
 /// Every row attends to the rows that it sees: `[rows, heads * head_dim]`.
-fn attend(config: &ModelConfig, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f32> {
+fn attend(
+    config: &ModelConfig,
+    sight: &Sight<'_>,
+    query: &[f32],
+    key: &[f32],
+    value: &[f32],
+) -> Vec<f32> {
     let (head_dim, kv_dim) = (config.head_dim as usize, config.kv_dim());
     let group = (config.heads / config.kv_heads) as usize;
     let scale = 1.0 / (config.head_dim as f32).sqrt();
@@ -111,19 +125,20 @@ fn attend(config: &ModelConfig, query: &[f32], key: &[f32], value: &[f32]) -> Ve
     let rows = key.len() / kv_dim;
     let rows_of = out.par_chunks_mut(config.query_dim()).zip(query.par_chunks(config.query_dim()));
     rows_of.enumerate().with_min_len(4).for_each_init(
-        || vec![0.0; rows],
-        |weights, (position, (out, query))| {
-            let visible = config.features.attention.visible_end(position, rows);
-            let weights = &mut weights[..visible];
+        || (vec![0.0; rows], Vec::with_capacity(rows)),
+        |(weights, seen), (row, (out, query))| {
+            seen.clear();
+            seen.extend((0..rows).filter(|&slot| sight.sees(row, slot)));
+            let weights = &mut weights[..seen.len()];
             let heads = out.chunks_exact_mut(head_dim).zip(query.chunks_exact(head_dim));
             for (head, (out, query)) in heads.enumerate() {
                 let at = head / group * head_dim;
-                let keys = key.chunks_exact(kv_dim).map(|row| &row[at..][..head_dim]);
+                let keys = seen.iter().map(|&slot| &key[slot * kv_dim + at..][..head_dim]);
                 for (weight, key) in weights.iter_mut().zip(keys) {
                     *weight = dot(query, key) * scale;
                 }
                 softmax(weights);
-                let values = value.chunks_exact(kv_dim).map(|row| &row[at..][..head_dim]);
+                let values = seen.iter().map(|&slot| &value[slot * kv_dim + at..][..head_dim]);
                 for (weight, value) in weights.iter().zip(values) {
                     out.iter_mut().zip(value).for_each(|(o, v)| *o += weight * v);
                 }

@@ -1,25 +1,46 @@
 //! The float reference as a network.
 
 use super::Network;
-use crate::reference::{ReferenceError, ReferenceModel};
-use demask::decode::{Sampling, Score};
+use crate::reference::{ReferenceError, ReferenceModel, Sight};
+use demask::decode::{LogitRow, Needs, Sampling, Score};
 use demask::image::Attention;
 use demask::{ForwardError, Model, Pass, Vocabulary};
 
 /// The float reference.
 pub(super) struct Float<'a> {
-    pub(super) model: &'a ReferenceModel,
+    model: &'a ReferenceModel,
     /// The reference works on plain slices and is not short of time: rayon's kind of work.
-    pub(super) pool: rayon::ThreadPool,
-    pub(super) canvas: usize,
+    pool: rayon::ThreadPool,
+    canvas: usize,
+    needs: Needs,
+    /// With [`Needs::DIVERGENCE`], final hidden states of the last pass that scored each position.
+    last: Vec<Option<Vec<f32>>>,
 }
 
-impl Float<'_> {
-    fn rows(&self, canvas: &[u32], wanted: &[usize]) -> Result<Vec<f32>, ForwardError> {
+impl<'a> Float<'a> {
+    /// For canvases of up to `canvas` tokens and policies with these needs.
+    pub(super) fn new(
+        model: &'a ReferenceModel,
+        pool: rayon::ThreadPool,
+        canvas: usize,
+        needs: Needs,
+    ) -> Self {
+        let canvas = canvas.min(model.config().context as usize);
+        let slots = if needs.include(Needs::DIVERGENCE) { canvas } else { 0 };
+        Self { model, pool, canvas, needs, last: vec![None; slots] }
+    }
+
+    fn rows(
+        &self,
+        canvas: &[u32],
+        wanted: &[usize],
+        sight: &Sight<'_>,
+    ) -> Result<Vec<f32>, ForwardError> {
         if canvas.is_empty() || wanted.is_empty() {
             return Ok(Vec::new());
         }
-        self.pool.install(|| self.model.logits(canvas, wanted)).map_err(|error| match error {
+        let rows = self.pool.install(|| self.model.hidden_rows(canvas, wanted, sight));
+        rows.map_err(|error| match error {
             ReferenceError::TokenId { position, id, .. } => {
                 ForwardError::UnknownToken { position, id }
             }
@@ -29,16 +50,19 @@ impl Float<'_> {
             _ => ForwardError::NotFinite { layer: None },
         })
     }
+
+    fn head(&self, rows: &[f32]) -> Vec<f32> {
+        if rows.is_empty() { Vec::new() } else { self.pool.install(|| self.model.head(rows)) }
+    }
 }
 
 impl Model for Float<'_> {
     fn vocabulary(&self) -> Vocabulary {
-        let c = self.model.config();
-        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+        self.model.config().into()
     }
 
     fn max_canvas(&self) -> usize {
-        self.canvas.min(self.model.config().context as usize)
+        self.canvas
     }
 
     fn attention(&self) -> Attention {
@@ -49,24 +73,61 @@ impl Model for Float<'_> {
         self.model.config().features.shifted_logits
     }
 
+    fn gives(&self) -> Needs {
+        let all = Needs::VISIBILITY.and(Needs::BIAS).and(Needs::FILTER);
+        let Vocabulary { size, mask_id, .. } = self.vocabulary();
+        // The row before a shadow has seen what the shadow must not see.
+        let shadows = match !self.shifted_logits() && mask_id < size {
+            true => Needs::SHADOWS,
+            false => Needs::NONE,
+        };
+        match self.needs.include(Needs::DIVERGENCE) {
+            true => all.and(shadows).and(Needs::DIVERGENCE),
+            false => all.and(shadows),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.last.fill(None);
+    }
+
     fn score(
         &mut self,
         pass: &Pass<'_>,
         sampling: &Sampling,
         scores: &mut [Score],
     ) -> Result<(), ForwardError> {
-        let vocabulary = self.vocabulary();
+        let config = *self.model.config();
         let back = usize::from(self.shifted_logits());
         let source = |position: &u16| usize::from(*position).saturating_sub(back);
         let rows: Vec<usize> = pass.wanted.iter().map(source).collect();
-        // What a row from here on holds, no wanted row sees; it may be a mask that is no token.
         let len = pass.canvas.len();
-        let end = rows.last().map_or(0, |row| self.attention().visible_end(*row, len));
-        let logits = self.rows(&pass.canvas[..end], &rows)?;
-        let logits = logits.chunks_exact(vocabulary.size as usize);
-        for ((score, position), logits) in scores.iter_mut().zip(pass.wanted).zip(logits) {
-            *score = Score::from_logits((*position).into(), logits, vocabulary.mask_id, sampling)
-                .map_err(|_| ForwardError::NotFinite { layer: None })?;
+        let sight = Sight::new(&config, len, pass.visible);
+        // What a row from here on holds, no wanted row sees; it may be a mask that is no token.
+        let last = rows.last().map_or(0, |row| self.attention().visible_end(*row, len));
+        let end = if pass.visible.shadowed == (0, 0) { last } else { len };
+        let hidden = self.rows(&pass.canvas[..end], &rows, &sight)?;
+        let (width, size) = (config.model_dim as usize, config.vocab_size as usize);
+        let logits = self.head(&hidden);
+        let rows = hidden.chunks_exact(width).zip(logits.chunks_exact(size));
+        for ((score, &slot), (hidden, logits)) in scores.iter_mut().zip(pass.wanted).zip(rows) {
+            let last = self.last.get(usize::from(slot)).and_then(Option::as_deref);
+            let previous = last.map(|last| self.head(last));
+            let current = pass.canvas.get(sight.position(usize::from(slot)));
+            let row = LogitRow {
+                current: current.copied().unwrap_or(config.mask_id),
+                bias: pass.bias,
+                previous: previous.as_deref(),
+                ..LogitRow::new(slot.into(), logits, config.mask_id)
+            };
+            let row = row.score(sampling);
+            *score = row.map_err(|_| ForwardError::NotFinite { layer: None })?;
+            if let Some(last) = self.last.get_mut(usize::from(slot)) {
+                if last.is_none() {
+                    score.divergence = f32::INFINITY;
+                }
+                *last = Some(hidden.to_vec());
+            }
         }
         Ok(())
     }
@@ -74,7 +135,9 @@ impl Model for Float<'_> {
 
 impl Network for Float<'_> {
     fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
-        self.rows(canvas, &(0..canvas.len()).collect::<Vec<_>>())
+        let every: Vec<usize> = (0..canvas.len()).collect();
+        let sight = Sight::of_model(self.model.config(), canvas.len());
+        Ok(self.head(&self.rows(canvas, &every, &sight)?))
     }
 
     fn kernels(&self) -> &'static str {

@@ -200,7 +200,7 @@ impl<'m> Runtime<'m> {
                 let threads = settings.threads.clamp(1, crate::pool::MAX_THREADS);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                 let pool = pool.map_err(|source| PoolError::new(threads, source))?;
-                Ok(Box::new(Float { model, pool, canvas: settings.canvas }))
+                Ok(Box::new(Float::new(model, pool, settings.canvas, settings.needs)))
             }
         }
     }

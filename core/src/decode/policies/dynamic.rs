@@ -38,6 +38,10 @@ impl CommitPolicy for Dynamic {
         "dynamic"
     }
 
+    fn follows_schedule(&self) -> bool {
+        self.least.is_none()
+    }
+
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
         let least = self.least.unwrap_or(view.quota).max(1);
         for score in view.candidates() {
