@@ -196,6 +196,18 @@ fn canvases_do_not_touch_each_other() {
     }
 }
 
+/// Far more steps than masks, and a mask that no schedule counts.
+#[test]
+fn any_number_of_steps_comes_to_an_end() {
+    let model = Table::new(2);
+    let options = Options { steps: usize::MAX, ..Options::one_block(4) };
+    for schedule in SCHEDULES {
+        let (given, eos) = ([3, MASK, 4], FillAll);
+        let text = decode(&model, &mut TopQ, (schedule, &eos), (&given, 4), options).unwrap();
+        assert_eq!(text.0.len(), 7);
+    }
+}
+
 #[test]
 fn blocks_of_different_lengths_are_only_for_bidirectional_models() {
     let model = Table::new(1);

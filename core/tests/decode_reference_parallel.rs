@@ -25,7 +25,8 @@ fn factor_step_for_step() {
 
 #[test]
 fn entropy_bound_step_for_step() {
-    let ranks: [(Rank, fn(&Candidate) -> f32); 3] = [
+    type By = fn(&Candidate) -> f32;
+    let ranks: [(Rank, By); 3] = [
         (Rank::Entropy, |c| -c.entropy),
         (Rank::Confidence, |c| c.confidence),
         (Rank::Margin, |c| c.margin),
