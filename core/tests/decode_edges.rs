@@ -127,6 +127,13 @@ fn more_steps_than_masks_never_waste_a_forward_pass() {
 }
 
 #[test]
+fn more_steps_than_anyone_can_count_do_not_stall() {
+    // The second block has a mask less than the schedule expects, the prompt one more.
+    let run = run(Table::new(1), (TopQ, FillAll), (&[5, MASK], 4), blocks(2, usize::MAX - 1));
+    assert_eq!(run.commits.iter().map(Vec::len).collect::<Vec<_>>(), [1; 5]);
+}
+
+#[test]
 fn steps_that_do_not_divide_are_refused() {
     with_memory(64, |memory| {
         let mut session = Session::new(Table::new(1), memory, Method::with_policy(TopQ));

@@ -91,7 +91,8 @@ fn daedal_step_for_step() {
         let (mut block_length, mut blocks) = (1 + random.below(12), 1 + random.below(4));
         if case % 3 == 0 {
             // Flat at the front, rather sure of the end: what makes several masks of one.
-            (model.vocab, model.scale, model.end) = (70, 0.5, (12 + random.below(12) as u32, 6.0));
+            (model.vocab, model.scale) = (70, [0.5, 3.0, 3.7][random.below(3)]);
+            model.end = (12 + random.below(12) as u32, 6.0);
             (block_length, blocks) = [(20, 2), (40, 1), (8, 5)][random.below(3)];
         }
         let options = Options { block_length, steps: blocks, ..Options::one_block(1) };
@@ -109,5 +110,5 @@ fn daedal_step_for_step() {
         (grown, expanded) = (grown + rule.grown, expanded + rule.expanded);
     }
     println!("{passes} passes compared, {grown} masks grown, {expanded} by expansion");
-    assert!(passes > 10_000 && grown > 3000 && expanded > 400);
+    assert!(passes > 10_000 && grown > 3000 && expanded > 200);
 }

@@ -184,8 +184,13 @@ fn saber_step_for_step() {
     let mut random = Random(13);
     let (mut passes, mut taken_back) = (0, 0);
     for case in 0..1500 {
-        let model = model(&mut random);
-        let (length, options) = options(&mut random);
+        let mut model = model(&mut random);
+        let (mut length, mut options) = options(&mut random);
+        if case % 5 == 0 {
+            // Commits by the dozen.
+            (model.rows, model.scale) = (7, 3.0);
+            (length, options.block_length, options.steps) = (40, 40, 40);
+        }
         let prompt = prompt(&mut random, model.vocab);
         let dream = case % 2 == 0;
         let mut memory = [[9.0; 2]; 64];

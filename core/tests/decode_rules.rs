@@ -7,9 +7,10 @@ mod fake_model;
 use common::Random;
 use demask::cache::{DualCache, NoCache};
 use demask::decode::{
-    Ancestral, CREDITS, Commit, CommitPolicy, Credit, CreditPair, Daedal, Edit, EosPolicy, Even,
-    FillAll, FirstHitting, HierarchicalRemask, Insertion, Klass, LogitBias, Needs, Phases, Remdm,
-    Saber, StepView, StopAtEos, TokenEditing, Wino,
+    Ancestral, CREDITS, Commit, CommitPolicy, Credit, CreditPair, Daedal, Edit, EosPolicy, EosRamp,
+    Even, FillAll, FirstHitting, HierarchicalRemask, Insertion, Klass, LogitBias, Needs, Phases,
+    Remdm, Saber, StepView, StopAtEos, SuppressLogit, SuppressRank, TokenEditing, TruncateAtEos,
+    Wino,
 };
 use demask::{Checksum, Method, Options, Progress, Session, SessionError, StepEvent};
 use fake_model::{EOS, MASK, Table, with_memory};
@@ -342,7 +343,16 @@ fn every_policy_ends_whatever_its_settings() {
             assert_eq!(policy.name(), name);
             let fill = run(model.clone(), (&mut *policy, FillAll), input, options);
             assert_eq!(fill, run(model.clone(), (&mut *policy, FillAll), input, options), "{name}");
-            run(model.clone(), (&mut *policy, StopAtEos), input, options);
+            let ends: [&dyn EosPolicy; 5] = [
+                &StopAtEos,
+                &TruncateAtEos,
+                &SuppressLogit,
+                &SuppressRank(StopAtEos),
+                &EosRamp::linear().then(TruncateAtEos),
+            ];
+            for end in ends {
+                run(model.clone(), (&mut *policy, end), input, options);
+            }
         });
     }
 }
