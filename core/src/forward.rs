@@ -164,7 +164,7 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
             return Err(ForwardError::OutputLength { needed, given });
         }
         let rows = Rows::Span(0, canvas.len());
-        let view = View::new(self.attention(), canvas.len(), Visible::ALL);
+        let view = View::new(self.attention(), canvas.len(), &Visible::ALL);
         self.run_layers(canvas, view, (rows, rows))?;
         let hidden = &*self.memory.hidden;
         let rows = LogitPiece { rows, hidden, out, vocab };
@@ -291,8 +291,7 @@ fn context<'t, 'a, K: Kernels>(
 
 impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
     fn vocabulary(&self) -> Vocabulary {
-        let c = self.image.config();
-        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+        self.image.config().into()
     }
 
     fn max_canvas(&self) -> usize {
@@ -325,7 +324,7 @@ impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
             (shifted, wanted) => predicting(wanted, shifted),
         };
         self.check_rows(pass, sources)?;
-        let view = View::new(self.attention(), canvas.len(), pass.visible);
+        let view = View::new(self.attention(), canvas.len(), &pass.visible);
         self.run_layers(canvas, view, (rows, sources))?;
         let memory = &mut self.memory;
         let hidden = &*memory.hidden;

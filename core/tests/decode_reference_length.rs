@@ -86,7 +86,7 @@ fn daedal_step_for_step() {
             vocab,
             max_canvas: memory,
             end,
-            ..Table::with_extras(random.next())
+            ..Table::of_all_rows(random.next())
         };
         let (mut block_length, mut blocks) = (1 + random.below(12), 1 + random.below(4));
         if case % 3 == 0 {

@@ -181,7 +181,7 @@ fn a_finished_block_is_looked_at_sixteen_times_at_most_even_beyond_the_cap() {
             },
         )
     };
-    let run = run(Table::with_extras(1), (policy, FillAll), (&[5], 1), Options { ..one_block(1) });
+    let run = run(Table::of_all_rows(1), (policy, FillAll), (&[5], 1), Options { ..one_block(1) });
     // The cap of a single mask is ten passes.
     assert_eq!(looks, 16);
     assert_eq!(
@@ -326,7 +326,7 @@ fn every_policy_ends_whatever_its_settings() {
         let model = Table {
             rows: [0, 1, 7][random.below(3)],
             scale: [0.0, 3.0, 60.0][random.below(3)],
-            ..Table::with_extras(random.next())
+            ..Table::of_all_rows(random.next())
         };
         let (block_length, blocks) = (1 + random.below(9), 1 + random.below(4));
         let options = Options {
@@ -351,7 +351,7 @@ fn every_policy_ends_whatever_its_settings() {
 fn memory_for_a_shorter_canvas_is_refused() {
     let refuse = |policy: &mut dyn CommitPolicy| {
         with_memory(64, |memory| {
-            let model = Table::with_extras(1);
+            let model = Table::of_all_rows(1);
             let mut session = Session::new(model, memory, Method::with_policy(policy));
             let error = session.begin(&[5; 4], 8, one_block(8));
             assert_eq!(error, Err(SessionError::CanvasTooLong { len: 12, max: 11 }));

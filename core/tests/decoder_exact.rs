@@ -7,10 +7,17 @@ mod common;
 mod naive;
 
 use common::{Aligned, Random, SMALLEST, image, image_with, random_config, sections};
-use demask::decode::{Filter, LogitBias, LogitRow, Needs, Sampling, Score};
+use demask::cache::NoCache;
+use demask::decode::{
+    CommitPolicy, Edit, Even, FillAll, Filter, LogitBias, LogitRow, Needs, Sampling, Score,
+    StepView,
+};
 use demask::image::{Attention, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
-use demask::{Engine, Limits, Model, Pass, Plan, Scalar, Serial, Visible};
+use demask::{
+    Engine, Limits, Method, Model, Options, Pass, Plan, Scalar, Serial, Session, SessionError,
+    SessionMemory, Visible,
+};
 use demask_quant::Quantization;
 use naive::Hidden;
 
@@ -306,6 +313,59 @@ fn an_engine_gives_what_was_planned() {
             assert_eq!(given, always.and(shadows).and(planned));
         }
     }
+}
+
+/// Looks at what a session brings it from the engine, and commits one token per pass.
+struct Inspector {
+    filtered: bool,
+    shadows_seen: usize,
+}
+
+impl CommitPolicy for Inspector {
+    fn needs(&self) -> Needs {
+        Needs::SHADOWS.and(Needs::BLOCK_ROWS)
+    }
+
+    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
+        assert_eq!(view.shadows.len(), view.block.len(), "one for each position");
+        for (position, shadow) in view.block.clone().zip(view.shadows) {
+            let real = view.score(position as u32).expect("rows of the whole block");
+            let decided = !view.is_mask(position as u32);
+            for score in [real, shadow] {
+                // A filter may leave out what stands there.
+                let known = score.current_logit > f32::MIN;
+                assert!(known == decided || self.filtered && decided);
+            }
+            self.shadows_seen += usize::from(decided);
+        }
+        edit.offer(view.proposed(view.candidates().next().unwrap()), 1);
+    }
+}
+
+#[test]
+fn a_session_brings_shadows_and_refuses_what_is_not_planned() {
+    let bytes = image(SMALLEST, Format::Q8, 8);
+    let image = ModelImage::parse(&bytes).unwrap();
+    let mut memory = Aligned::zeroed(SessionMemory::bytes(16).unwrap());
+    let mut begin = |needs, options: Options| {
+        with_engine(&image, (16, 4, needs), |engine| {
+            let memory = SessionMemory::carve(&mut memory, 16).unwrap();
+            let filtered = options.filter != Filter::NONE;
+            let mut inspector = Inspector { filtered, shadows_seen: 0 };
+            let method =
+                Method { policy: &mut inspector, schedule: Even, eos: FillAll, cache: NoCache };
+            let mut session = Session::new(engine, memory, method);
+            session.begin(&[5, 7, 9], 6, options)?;
+            session.run(&mut ()).map(|()| inspector.shadows_seen)
+        })
+    };
+    let options = Options { block_length: 3, ..Options::one_block(6) };
+    assert_eq!(begin(Needs::NONE, options), Ok(2 * (1 + 2)));
+    let filter = Filter { top_p: 0.9, ..Filter::NONE };
+    let options = Options { filter, temperature: 0.7, ..options };
+    let need = "top-k, top-p or a tempered distribution";
+    assert_eq!(begin(Needs::NONE, options), Err(SessionError::Unsupported { need }));
+    assert!(begin(Needs::FILTER, options).is_ok());
 }
 
 /// What is promised of these lists does not hold here: results mean nothing, and nothing worse happens.

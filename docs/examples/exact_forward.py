@@ -256,6 +256,8 @@ def score(position, logits, mask):
         position=position, top=top, top_logit=top_logit, runner_up_logit=runner_up,
         log_sum_exp=top_logit + log_sum, entropy=entropy if entropy > 0 else F(0),
         proposal=top, proposal_logit=top_logit,
+        # Only masks are scored here, and nothing is compared with an earlier pass.
+        current_logit=np.finfo(F).min, divergence=F(0),
     )
 
 

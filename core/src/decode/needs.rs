@@ -18,7 +18,7 @@ impl Needs {
     pub const NONE: Self = Self(0);
     /// Scores of the block's decided positions too.
     pub const BLOCK_ROWS: Self = Self(1);
-    /// Scores of the masks behind the block too.
+    /// Scores of the masks behind the block too, unless attention is block-causal.
     pub const ALL_MASKS: Self = Self(1 << 1);
     /// Committed tokens may be replaced, or become masks again.
     pub const REVISIONS: Self = Self(1 << 2);
@@ -81,8 +81,9 @@ impl Needs {
 
     /// The first demand in words.
     #[must_use]
+    #[inline(always)] // firmware that demands nothing then has none of these words
     pub fn first(self) -> Option<&'static str> {
-        self.names().next()
+        if self.is_empty() { None } else { self.names().next() }
     }
 
     /// All demands in words.

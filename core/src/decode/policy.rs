@@ -34,8 +34,8 @@ pub trait CommitPolicy {
         Needs::NONE
     }
 
-    /// Whether it commits as many as the schedule says. Steps for which that is nothing then make no
-    /// forward pass.
+    /// Whether it looks at the schedule's quota. Steps for which that is nothing then make no forward
+    /// pass.
     fn follows_schedule(&self) -> bool {
         false
     }

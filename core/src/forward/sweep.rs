@@ -261,9 +261,11 @@ pub(super) fn head_scores<K: Kernels>(
     let x = input.quantize(kernels, format, s.row, &mut s.activations)?;
     let compares = DECODERS && !last.scored.is_empty();
     let filters = sampling.filters();
-    let others = Rows::List(if compares { piece.positions } else { &[] });
-    let input = context.input(others, last.hidden, 0, outer.output_norm);
-    let other_x = input.quantize(kernels, format, s.row, &mut s.decoders.activations)?;
+    let others = context.input(Rows::List(piece.positions), last.hidden, 0, outer.output_norm);
+    let other_x = match compares {
+        true => Some(others.quantize(kernels, format, s.row, &mut s.decoders.activations)?),
+        false => None,
+    };
     for (row, slot) in piece.positions.iter().enumerate() {
         let position = context.view.position(usize::from(*slot));
         let current = pass.canvas.get(position).copied().unwrap_or(mask_id);
@@ -279,7 +281,9 @@ pub(super) fn head_scores<K: Kernels>(
     }
     for (first, part) in head::chunks(&outer.head) {
         x.multiply(kernels, &part, s.b);
-        other_x.multiply(kernels, &part, s.decoders.logits);
+        if let Some(other_x) = &other_x {
+            other_x.multiply(kernels, &part, s.decoders.logits);
+        }
         let width = part.rows().max(1);
         let logits = s.b.chunks_exact(width).zip(s.accumulators.iter_mut());
         let mut others = s.decoders.logits.chunks_exact(width).zip(&mut *s.decoders.divergences);

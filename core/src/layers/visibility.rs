@@ -12,21 +12,21 @@ pub(crate) struct View<'t> {
     len: usize,
     /// Slots before the shadows.
     real: usize,
-    visible: Visible<'t>,
+    visible: &'t Visible<'t>,
     /// Something is hidden that the model lets rows see.
     hides: bool,
 }
 
 impl<'t> View<'t> {
-    pub(crate) fn new(attention: Attention, len: usize, visible: Visible<'t>) -> Self {
+    pub(crate) fn new(attention: Attention, len: usize, visible: &'t Visible<'t>) -> Self {
         let (start, end) = visible.shadowed;
         let real = if DECODERS { len.saturating_sub(end.saturating_sub(start)) } else { len };
-        Self { attention, len, real, visible, hides: DECODERS && visible != Visible::ALL }
+        Self { attention, len, real, visible, hides: DECODERS && *visible != Visible::ALL }
     }
 
     /// The position that a slot stands at.
     pub(crate) fn position(self, slot: usize) -> usize {
-        match slot.checked_sub(self.real) {
+        match slot.checked_sub(self.real).filter(|_| DECODERS) {
             Some(shadow) => self.visible.shadowed.0.saturating_add(shadow),
             None => slot,
         }
@@ -34,7 +34,7 @@ impl<'t> View<'t> {
 
     /// The end of the slots that a row sees. It never falls from one row to the next.
     pub(crate) fn end(self, row: usize) -> usize {
-        if !self.hides {
+        if !(DECODERS && self.hides) {
             return self.attention.visible_end(row, self.len);
         }
         let end = self.end_of_positions(self.position(row));
@@ -63,7 +63,7 @@ impl<'t> View<'t> {
     /// value there is. False if it sees nothing.
     #[inline(always)]
     pub(crate) fn hide(self, row: usize, scores: &mut [f32]) -> bool {
-        !self.hides || self.hide_some(row, scores)
+        !(DECODERS && self.hides) || self.hide_some(row, scores)
     }
 
     #[inline(never)]
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn check(attention: Attention, visible: &Visible<'_>, len: usize) {
-        let view = View::new(attention, len, *visible);
+        let view = View::new(attention, len, visible);
         let mut before = 0;
         for row in 0..len {
             let end = view.end(row);

@@ -55,10 +55,12 @@ where
     /// Where the block that begins at `start` ends.
     fn block_end(&self, start: usize) -> usize {
         let index = self.block_index + usize::from(self.block_open);
-        let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
-        let length = own.unwrap_or(self.options.block_length).max(1);
+        let length = self.options.block_length.max(1);
         let end = match self.model.attention() {
-            Attention::Bidirectional => start.saturating_add(length),
+            Attention::Bidirectional => {
+                let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
+                start.saturating_add(own.unwrap_or(length).max(1))
+            }
             // Aligned to position 0.
             Attention::BlockCausal(_) => {
                 let block = start.checked_div(length).unwrap_or(0).saturating_add(1);
@@ -99,6 +101,7 @@ where
             step: self.step_in_block,
             steps: self.options.steps / self.blocks.max(1),
             blocks: self.blocks,
+            block: self.block_index,
             length: self.region.len(),
             masks: self.masks_at_block_start,
             left: count_of(block, self.vocabulary.mask_id),
@@ -192,7 +195,10 @@ where
     fn gather_wanted(&mut self, needs: Needs) -> usize {
         let mask = self.vocabulary.mask_id;
         let all = needs.include(Needs::ALL_ROWS);
-        let end = if all || needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
+        // Later blocks are nothing to a row of block-causal attention.
+        let behind = (all || needs.include(Needs::ALL_MASKS))
+            && self.model.attention() == Attention::Bidirectional;
+        let end = if behind { self.len } else { self.block.end };
         let decided = match needs.include(Needs::BLOCK_ROWS) {
             _ if all => self.region.clone(),
             true => self.block.clone(),

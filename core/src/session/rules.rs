@@ -24,30 +24,36 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Drops what is illegal and adds what is needed to get on.
+    #[inline(always)] // so that firmware has only what its policy needs
     pub(super) fn enforce(
         self,
         view: &StepView<'_>,
         edit: &mut Edit<'_>,
         vocabulary: Vocabulary,
     ) -> Result<(), SessionError> {
-        let legal = |commit: &Commit| is_legal(commit, view, vocabulary);
-        edit.retain(legal);
-        self.limit_revisions(view, edit, vocabulary);
-        let masks = view.count.left > 0 || view.candidates().next().is_some();
+        edit.retain(|commit| is_legal(commit, view, vocabulary));
+        if self.needs.include(Needs::REVISIONS) {
+            self.keep_legal_revisions(view, edit, vocabulary);
+        } else {
+            edit.limit_revisions(0);
+        }
+        let masks = view.candidates().next().is_some();
         let grows = self.needs.include(Needs::RESIZING) && edit.insertion().is_some();
         let idle = edit.commits().is_empty() && !grows && !self.free;
         if masks && (self.capped || idle) {
-            let limit = if self.capped { usize::MAX } else { 1 };
             edit.clear_commits();
             if self.needs.include(Needs::REVISIONS) {
                 // One for each token: more are repetitions, and would take the room of commits.
                 let tokens = view.canvas.iter().filter(|token| **token != view.mask_id);
                 edit.limit_revisions(tokens.count());
             }
+            let limit = if self.capped { usize::MAX } else { 1 };
             for score in view.candidates() {
-                edit.offer(view.proposed(score), limit);
+                let best = view.proposed(score);
+                if is_legal(&best, view, vocabulary) {
+                    edit.offer(best, limit);
+                }
             }
-            edit.retain(legal);
             if self.capped && edit.commits().is_empty() {
                 return Err(SessionError::NoProgress);
             }
@@ -55,13 +61,14 @@ impl Rules {
         Ok(())
     }
 
-    /// Only policies that said so revise, only what was a mask at the start, and fewer tokens become
-    /// masks than masks become tokens.
-    #[inline(always)]
-    fn limit_revisions(self, view: &StepView<'_>, edit: &mut Edit<'_>, vocabulary: Vocabulary) {
-        if !self.needs.include(Needs::REVISIONS) {
-            return edit.limit_revisions(0);
-        }
+    /// Only what was a mask at the start is revised, and fewer tokens become masks than masks become
+    /// tokens.
+    fn keep_legal_revisions(
+        self,
+        view: &StepView<'_>,
+        edit: &mut Edit<'_>,
+        vocabulary: Vocabulary,
+    ) {
         let mut room = match (self.capped, self.free) {
             (true, _) => 0,
             (false, true) => usize::MAX,

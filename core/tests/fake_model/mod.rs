@@ -46,8 +46,8 @@ impl Table {
         }
     }
 
-    /// One that gives whatever a policy may need.
-    pub fn with_extras(seed: u64) -> Self {
+    /// One whose decided positions may be scored, and that gives whatever a policy may need.
+    pub fn of_all_rows(seed: u64) -> Self {
         Self { extras: true, ..Self::new(seed) }
     }
 

@@ -214,7 +214,7 @@ pub fn model(random: &mut Random) -> Table {
         rows: [0, 2, 7][random.below(3)],
         scale: [0.5, 3.0, 12.0][random.below(3)],
         vocab: [3, 13, 70][random.below(3)],
-        ..Table::with_extras(random.next())
+        ..Table::of_all_rows(random.next())
     }
 }
 

@@ -1,17 +1,17 @@
 //! One anchor in every gap, and doubtful tokens are gaps too.
 
+use super::Hierarchical;
 use super::lowest::{next_lowest, open_tokens, take_back};
-use crate::decode::{Commit, CommitPolicy, Edit, Needs, Score, StepView};
+use crate::decode::{CommitPolicy, Edit, Needs, Score, StepView};
 
-/// dInfer's hierarchical rule with remasking (arXiv 2510.08666). Tokens of the block whose probability is
+/// dInfer's [`Hierarchical`] rule with remasking (arXiv 2510.08666). Tokens of the block whose probability is
 /// now below `doubt` count as masks: of every run of adjacent candidates the best proposal is taken, if its
 /// probability is above `low`, and everything above `high`, but at least the best mask. A doubtful token
 /// becomes what is proposed there if that is taken, else a mask; fewer tokens become masks than masks become
 /// tokens, the most doubtful first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HierarchicalRemask {
-    low: f32,
-    high: f32,
+    runs: Hierarchical,
     doubt: f32,
 }
 
@@ -19,7 +19,7 @@ impl HierarchicalRemask {
     /// `low` is at most `high`: a larger one counts as that.
     #[must_use]
     pub fn new(low: f32, high: f32, doubt: f32) -> Self {
-        Self { low: low.min(high), high, doubt }
+        Self { runs: Hierarchical::new(low, high), doubt }
     }
 
     fn is_doubtful(&self, score: &Score) -> bool {
@@ -35,26 +35,6 @@ impl HierarchicalRemask {
             let token = view.block.contains(&at) && view.is_open(position);
             mask || token && this.is_doubtful(score)
         })
-    }
-
-    /// Goes through runs of adjacent candidates and hands on what is taken.
-    fn take(&self, view: &StepView<'_>, mut taken: impl FnMut(Commit)) {
-        let between = |best: &Commit| best.confidence > self.low && best.confidence <= self.high;
-        let (mut run, mut next): (Option<Commit>, u32) = (None, 0);
-        for score in self.candidates(view) {
-            let commit = view.proposed(score);
-            if commit.position != next {
-                run.take().filter(between).into_iter().for_each(&mut taken);
-            }
-            next = commit.position.saturating_add(1);
-            if commit.confidence > self.high {
-                taken(commit);
-            }
-            if run.is_none_or(|best| commit.confidence > best.confidence) {
-                run = Some(commit);
-            }
-        }
-        run.filter(between).into_iter().for_each(&mut taken);
     }
 }
 
@@ -75,7 +55,8 @@ impl CommitPolicy for HierarchicalRemask {
     }
 
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        self.take(view, |commit| match view.is_mask(commit.position) {
+        let proposals = self.candidates(view).map(|score| view.proposed(score));
+        self.runs.take(proposals, |commit| match view.is_mask(commit.position) {
             true => edit.offer(commit, usize::MAX),
             false => edit.revise(commit),
         });
