@@ -27,12 +27,6 @@ impl Filter {
     /// All tokens, scores at temperature 1.
     pub const NONE: Self = Self { tempered: false, top_k: 0, top_p: 1.0 };
 
-    /// Whether it changes anything.
-    #[must_use]
-    pub fn is_some(&self) -> bool {
-        self.tempered || self.top_k > 0 || self.top_p.to_bits() != 1.0f32.to_bits()
-    }
-
     /// Tokens that remain at most, if not all do.
     pub const MOST: usize = HEAD_CHUNK;
 
