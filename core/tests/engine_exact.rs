@@ -5,7 +5,7 @@ mod engines;
 mod naive;
 
 use common::{Random, SMALLEST, WIDE_EXPERTS, image_with, random_config, sections, with_q4k};
-use demask::decode::{Sampling, Score};
+use demask::decode::{LogitRow, Sampling};
 use demask::image::{Attention, ModelConfig, ModelImage, RopePairs, TensorRole};
 use demask::packed::{Format, Layout};
 use demask::{Engine, Executor, Scalar, Serial};

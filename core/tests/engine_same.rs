@@ -6,7 +6,7 @@ mod engines;
 
 use common::{Aligned, Random};
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::{ModelConfig, ModelImage};
 use demask::packed::Layout;
 use demask::{

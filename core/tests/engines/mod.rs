@@ -4,7 +4,7 @@
 
 use super::common::{Aligned, Random, SMALLEST, image_with, sections};
 use demask::Pass;
-use demask::decode::{Sampling, Score};
+use demask::decode::{Needs, Sampling, Score};
 use demask::image::{ModelConfig, ModelImage};
 use demask::packed::Format;
 use demask::{Engine, Executor, Limits, Model, Plan, Scalar};
