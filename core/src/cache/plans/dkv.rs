@@ -12,6 +12,14 @@ use core::ops::Range;
 /// paper's best rule, which slots at positions make free).
 ///
 /// `R` is 8, and 4 for shifted models, as published for LLaDA and Dream. Memory: one bit per position.
+///
+/// # Example
+/// ```
+/// use demask::cache::{CachePlan, DkvCache};
+/// let mut bits = [0; 12]; // for a canvas of 96
+/// let plan = DkvCache::decode(&mut bits).refreshed_every(16);
+/// assert_eq!((plan.name(), plan.capacity()), ("dkv-decode", 96));
+/// ```
 #[derive(Debug)]
 pub struct DkvCache<'a> {
     current: Current<'a>,

@@ -15,6 +15,14 @@ use core::ops::Range;
 /// Tokens behind the block always stay. [`SuffixWindow::whole`] keeps every mask of the window.
 ///
 /// Needs a model that hides slots. Memory: one `u16` per position.
+///
+/// # Example
+/// ```
+/// use demask::cache::{CachePlan, DualCache, SuffixWindow};
+/// let mut hidden = [0; 512];
+/// let plan = SuffixWindow::new(DualCache::default(), &mut hidden, 7).window(256);
+/// assert_eq!((plan.name(), plan.capacity()), ("dpad", 512));
+/// ```
 #[derive(Debug)]
 pub struct SuffixWindow<'a, C> {
     plan: C,
