@@ -10,6 +10,7 @@
 # DEMASK_COUNT_TOLERANCE=N  how much larger, in percent (default 1)
 # DEMASK_CHECK_SKIP=1       a missing emulator or Rust target is reported and is no failure
 # DEMASK_CHECK_SECONDS=N    the time limit of one run (default 600)
+# DEMASK_CHECK_JOBS=N       how many machines run at a time (default: one for each processor)
 set -euo pipefail
 start_folder=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -20,6 +21,7 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
 
 readonly program=demask-kernel-check
 readonly time_limit=${DEMASK_CHECK_SECONDS:-600} tolerance=${DEMASK_COUNT_TOLERANCE:-1}
+readonly at_once=${DEMASK_CHECK_JOBS:-$(nproc)}
 readonly out=target/check
 readonly counter=$PWD/target/insncount.so
 mkdir -p "$out"
@@ -62,14 +64,24 @@ find_machine() {
     read -r -a emulator <<<"$emulator"
 }
 
+# Calls a function while no other machine is at it: they share libraries and folders of builds.
+alone() {
+    local status=0
+    exec 9>"$out/lock"
+    flock 9
+    "$@" || status=$?
+    exec 9>&-
+    return "$status"
+}
+
 # Builds the program for the machine and copies it to $1; the rest are options for cargo.
 build() {
     local to=$1 built status=0; shift
     DEMASK_MACHINE=$name "${cargo[@]}" --config "target.$target.rustflags=['$flag']" \
-        build --quiet --release --locked --target "$target" --features "${feature#-}" "$@" 2>"$out/build.log" || status=$?
+        build --quiet --release --locked --target "$target" --features "${feature#-}" "$@" 2>"$to.log" || status=$?
     # Bare-metal AArch64 code avoids unaligned access, since it may run before the memory management
     # unit does. This program runs under Linux. The compiler warns of the flag that says so.
-    sed '/feature specified for .*strict-align/,/^$/d' "$out/build.log" >&2
+    sed '/feature specified for .*strict-align/,/^$/d' "$to.log" >&2
     [ "$status" = 0 ] || fail "$machine: the program does not build"
     built=target/$target/release/$program
     [ ! -e "$built.wasm" ] || built=$built.wasm
@@ -105,28 +117,30 @@ untested() {
 # instructions units" in $3.
 join_counts() {
     ! grep -q unpaired "$2" || fail "$machine: a region is marked once only"
-    grep '^region ' "$1" >"$out/labels"
-    grep '^region ' "$2" >"$out/regions" || fail "$machine: the emulator saw no region"
-    [ "$(wc -l <"$out/labels")" = "$(wc -l <"$out/regions")" ] ||
+    local labels=$3.labels regions=$3.regions
+    grep '^region ' "$1" >"$labels"
+    grep '^region ' "$2" >"$regions" || fail "$machine: the emulator saw no region"
+    [ "$(wc -l <"$labels")" = "$(wc -l <"$regions")" ] ||
         fail "$machine: the program reports other regions than the emulator saw"
-    paste -d' ' "$out/labels" "$out/regions" |
+    paste -d' ' "$labels" "$regions" |
         awk -v machine="$machine" '{ print machine, $2, $3, $4, $7, $5 }' >"$3"
     # An empty region takes next to nothing (the compiler may put a few of the next instructions
     # into it): else more is counted than the region.
     awk '$3 == "nothing" { empty++; if ($5 > 8) exit 1 } END { exit !empty }' "$3" ||
         fail "$machine: an empty region counts"
-    grep -v ' nothing ' "$3" >"$out/regions"
-    mv "$out/regions" "$3"
+    grep -v ' nothing ' "$3" >"$regions"
+    mv "$regions" "$3"
 }
 
-# Runs one machine.
+# Runs one machine. What it counts goes to a file of its own, with a line that says how it was built.
 check() {
     local machine name target flag feature emulator required count=1 command=() cargo=() cross_rustc
     local elf raw text missing seconds status=0
+    rm -f "$out/$1.counts"
     find_machine "$1"
     command -v "${emulator[0]}" >/dev/null ||
         { lacking "no ${emulator[0]} (Debian: qemu-system-arm, qemu-system-misc, qemu-user, nodejs)"; return; }
-    choose_toolchain "$target" ||
+    alone choose_toolchain "$target" ||
         { lacking "no Rust for $target: rustup target add $target (Debian: apt install rustc-web rust-web-src lld)"; return; }
     elf=$out/$machine.elf raw=$out/$machine.raw text=$out/$machine.out
     if [ "${emulator[0]}" = node ]; then
@@ -138,8 +152,8 @@ check() {
         count=0
     fi
 
-    build "$elf"
-    [ "$proved" = 1 ] || prove_that_it_can_fail
+    alone build "$elf"
+    [ "$machine" != "${machines[0]}" ] || prove_that_it_can_fail
     compose_command "$elf" "$raw"
     seconds=$SECONDS
     timeout "$time_limit" "${command[@]}" </dev/null >"$text" || status=$?
@@ -151,22 +165,38 @@ check() {
     grep -E '^(ok|skip) ' "$text" | sed -E "s/^(ok|skip) /\1 $machine /; s/\$/ ($seconds s in all)/"
     if [ "$count" = 1 ]; then
         join_counts "$text" "$raw" "$out/$machine.counts"
-        cat "$out/$machine.counts" >>"$out/new"
-        echo "# $machine: rustc $("$cross_rustc" --version | cut -d' ' -f2), $target $flag" >>"$out/new"
+        echo "# $machine: rustc $("$cross_rustc" --version | cut -d' ' -f2), $target $flag" >>"$out/$machine.counts"
     fi
+}
+
+# Runs all machines, several at a time, and prints what each one says when it has ended. After a failure
+# no other one starts.
+check_all() {
+    local waiting=("${machines[@]}") pid failed=0
+    local -A running=()
+    while true; do
+        while [ ${#waiting[@]} -gt 0 ] && [ ${#running[@]} -lt "$at_once" ] && [ "$failed" = 0 ]; do
+            (check "${waiting[0]}") >"$out/${waiting[0]}.log" 2>&1 &
+            running[$!]=${waiting[0]} waiting=("${waiting[@]:1}")
+        done
+        [ ${#running[@]} -gt 0 ] || break
+        wait -n -p pid "${!running[@]}" || failed=1
+        cat "$out/${running[$pid]}.log"
+        unset "running[$pid]"
+    done
+    return "$failed"
 }
 
 # A kernel that is wrong in one bit must not pass, nor a kernel that did not run: else the rest
 # proves nothing. Once is enough, on whichever machine comes first.
 prove_that_it_can_fail() {
     local log=$out/wrong.log count=0 command=() status=0
-    build "$out/wrong.elf" --features prove-check-can-fail
+    alone build "$out/wrong.elf" --features prove-check-can-fail
     compose_command "$out/wrong.elf" -
     timeout "$time_limit" "${command[@]}" </dev/null >"$log" 2>&1 || status=$?
     [ "$status" = 101 ] && grep -q 'wrong-on-purpose Q4' "$log" ||
         { cat "$log"; fail "$machine: a wrong kernel ends with status $status, not with a panic (101)"; }
     [ "$(untested "$log" wrong-on-purpose)" = wrong-on-purpose ] || fail "a failed kernel counts as tested"
-    proved=1
     echo "ok $machine: a kernel that is wrong in one bit is found"
 }
 
@@ -245,10 +275,9 @@ while [ $# -gt 0 ]; do
 done
 [ ${#machines[@]} -gt 0 ] || mapfile -t machines < <(machines_table | awk '{ print $1 }')
 
-proved=0
-: >"$out/new"
 build_counter "$counter" || rm -f "$counter"
-for machine in "${machines[@]}"; do check "$machine"; done
+check_all
+for machine in "${machines[@]}"; do cat "$out/$machine.counts" 2>/dev/null || true; done >"$out/new"
 if [ -s "$out/new" ]; then
     grep -v '^#' "$out/new" | table >"$out/table"
     [ -n "$counts$compare" ] || cat "$out/table"

@@ -121,7 +121,7 @@ impl Opened {
         let options = Options { block_length: BLOCK.min(length), ..Options::one_block(length) };
         let mut memory = Memory::for_session(length)?;
         let memory = SessionMemory::carve(memory.bytes(), length)?;
-        let method = Method { policy, schedule: Even, eos: FillAll, cache: DualCache };
+        let method = Method { policy, schedule: Even, eos: FillAll, cache: DualCache::default() };
         let mut session = Session::new(&mut *self.network, memory, method);
         session.begin(&[], length, Options { steps, ..options })?;
         let (result, took) = stopwatch(|| session.run(&mut ()));

@@ -34,17 +34,9 @@ impl Checksum {
         revisions: &[Commit],
     ) {
         self.absorb(forward);
-        for s in scores {
-            self.absorb(s.position);
-            self.absorb(s.top);
-            self.absorb(s.top_logit.to_bits());
-            self.absorb(s.runner_up_logit.to_bits());
-            self.absorb(s.log_sum_exp.to_bits());
-            self.absorb(s.entropy.to_bits());
-            self.absorb(s.proposal);
-            self.absorb(s.proposal_logit.to_bits());
-            self.absorb(s.current_logit.to_bits());
-            self.absorb(s.divergence.to_bits());
+        for score in scores {
+            let words: [u32; size_of::<Score>() / 4] = bytemuck::cast(*score);
+            words.into_iter().for_each(|word| self.absorb(word));
         }
         for c in commits.iter().chain(revisions) {
             self.absorb(c.position);

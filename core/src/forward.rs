@@ -291,8 +291,7 @@ fn context<'t, 'a, K: Kernels>(
 
 impl<K: Kernels, E: Executor> Model for Engine<'_, K, E> {
     fn vocabulary(&self) -> Vocabulary {
-        let c = self.image.config();
-        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+        self.image.config().into()
     }
 
     fn max_canvas(&self) -> usize {

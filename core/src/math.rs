@@ -55,6 +55,12 @@ pub fn ln(x: f32) -> f32 {
     libm::logf(x)
 }
 
+/// Cosine of an angle in radians (from `libm`, software on every target).
+#[must_use]
+pub fn cos(x: f32) -> f32 {
+    libm::cosf(x)
+}
+
 /// Correctly rounded square root.
 #[inline(never)] // once per row; without an instruction for it, 200 bytes of flash each time
 #[must_use]

@@ -1,7 +1,7 @@
 //! What a decoder needs from a network.
 
 use crate::decode::{LogitBias, Needs, Sampling, Score};
-use crate::image::Attention;
+use crate::image::{Attention, ModelConfig};
 use core::fmt;
 
 /// Ids that a decoder treats specially, and the number of ids.
@@ -14,6 +14,12 @@ pub struct Vocabulary {
     pub mask_id: u32,
     /// Ends a text.
     pub eos_id: u32,
+}
+
+impl From<&ModelConfig> for Vocabulary {
+    fn from(config: &ModelConfig) -> Self {
+        Self { size: config.vocab_size, mask_id: config.mask_id, eos_id: config.eos_id }
+    }
 }
 
 /// One forward pass: what is on the canvas, which rows go through the network, whose scores are

@@ -140,12 +140,9 @@ where
         let mask = self.vocabulary.mask_id;
         self.len = region.end.min(self.slots());
         let filled = tokens.chain(core::iter::repeat(mask));
-        for (slot, token) in self.memory.canvas.iter_mut().take(self.len).zip(filled) {
-            *slot = token;
-        }
-        let canvas = self.memory.canvas.iter().take(self.len);
-        for (open, token) in self.memory.open.iter_mut().zip(canvas) {
-            *open = u8::from(*token == mask);
+        let slots = self.memory.canvas.iter_mut().zip(self.memory.open.iter_mut());
+        for ((slot, open), token) in slots.take(self.len).zip(filled) {
+            (*slot, *open) = (token, u8::from(token == mask));
         }
         // Where rows see only what is before their block's end, masks in the prompt come first.
         let start = match self.model.attention() {
@@ -156,6 +153,7 @@ where
         self.region = region;
         self.options = options;
         self.block_open = false;
+        self.block_index = 0;
         self.dropped = 0;
         self.forwards = 0;
         self.rows_computed = 0;
@@ -192,7 +190,10 @@ where
             filter: self.options.filter,
             forbidden: self.method.eos.forbids().then_some(self.vocabulary.eos_id),
         };
-        let quota = self.method.schedule.quota(&count);
+        let quota = match self.method.policy.follows_schedule() {
+            true => self.method.schedule.quota(&count),
+            false => 0,
+        };
         let mut visible = self.method.cache.visible();
         if shadows > 0 {
             visible.shadowed = (self.block.start, self.block.end);
@@ -235,7 +236,14 @@ where
         rules::apply(commits, canvas);
         rules::apply(revisions, canvas);
         let region = self.region.start..self.region.end.min(self.len);
-        let end = self.method.eos.stop(canvas, region, mask_id, eos_id);
+        // A policy that takes tokens back has the last word on its block first.
+        let unsettled = needs.include(Needs::REVISIONS)
+            && (canvas.get(..self.block.end).is_some_and(|block| block.contains(&mask_id))
+                || self.method.policy.continues() && self.post_steps < MAX_POST_STEPS);
+        let end = match unsettled {
+            true => None,
+            false => self.method.eos.stop(canvas, region, mask_id, eos_id),
+        };
         if let Some(end) = end {
             let rest = canvas.get_mut(end..).unwrap_or_default();
             rest.iter_mut().filter(|token| **token == mask_id).for_each(|token| *token = eos_id);
@@ -344,6 +352,7 @@ where
 }
 
 /// How often a token stands on the canvas.
+#[inline(never)] // counted in several places
 fn count_of(canvas: &[u32], id: u32) -> usize {
     canvas.iter().filter(|token| **token == id).count()
 }

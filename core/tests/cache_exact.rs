@@ -4,13 +4,16 @@
 mod common;
 
 use common::{Aligned, Random, SMALLEST, image, random_config};
-use demask::cache::{BlockCache, CachePlan, CacheView, DualCache, NoCache, PrefixCache, RowList};
+use demask::cache::{
+    BlockCache, CachePlan, CacheView, DkvCache, DualCache, EntropyRefresh, FreeCache, LavidaPrefix,
+    NoCache, PrefixCache, RowList, SubBlockCache, SuffixWindow, VicinityCache,
+};
 use demask::decode::{Even, FillAll, Needs, Score, Threshold};
 use demask::image::{Attention, Experts, Features, ModelConfig, ModelImage};
 use demask::packed::{Format, Layout};
 use demask::{
     Engine, Limits, Method, Model, Options, Plan, Scalar, Serial, Session, SessionError,
-    SessionMemory, StepEvent, Trace,
+    SessionMemory, StepEvent, Trace, Visible,
 };
 
 /// The bits of all scores of a step, and its commits.
@@ -48,8 +51,10 @@ struct Job {
     options: Options,
 }
 
-/// Computes everything, in a window too.
-struct Everything;
+/// Computes everything, in a window too; the first `prefix` rows see each other alone.
+struct Everything {
+    prefix: usize,
+}
 
 impl CachePlan for Everything {
     fn name(&self) -> &'static str {
@@ -62,6 +67,14 @@ impl CachePlan for Everything {
 
     fn has_window(&self) -> bool {
         true
+    }
+
+    fn needs(&self) -> Needs {
+        if self.prefix > 0 { Needs::VISIBILITY } else { Needs::NONE }
+    }
+
+    fn visible(&self) -> Visible<'_> {
+        Visible { prefix: self.prefix, ..Visible::ALL }
     }
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
@@ -127,7 +140,6 @@ fn options(block_length: usize, blocks: usize, random: &mut Random) -> Options {
         steps: blocks * block_length,
         temperature: if random.below(3) == 0 { 0.8 } else { 0.0 },
         seed: random.next(),
-        pinned: 0,
         ..Options::one_block(1)
     }
 }
@@ -178,8 +190,40 @@ fn approximate_plans_that_refresh_every_step_are_exact() {
         let canvas = prompt.len() + length;
         let job = Job { canvas, prompt, length, threshold: 0.2, options };
         let (plain, _) = decode(&image, &job, NoCache).unwrap();
-        assert_eq!(decode(&image, &job, PrefixCache).unwrap().0, plain, "case {case}");
-        assert_eq!(decode(&image, &job, DualCache).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, PrefixCache::default()).unwrap().0, plain, "case {case}");
+        assert_eq!(decode(&image, &job, DualCache::default()).unwrap().0, plain, "case {case}");
+    }
+}
+
+#[test]
+fn hidden_slots_and_prompts_that_see_themselves() {
+    let mut random = Random(9);
+    for case in 0..40 {
+        let config = model(Attention::Bidirectional, case % 2 == 0, &mut random);
+        let image = image(config, Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let prompt = prompt(2 + random.below(6), &mut random);
+        let job = |blocks: usize| Job {
+            canvas: prompt.len() + 4 * blocks,
+            prompt: prompt.clone(),
+            length: 4 * blocks,
+            threshold: 2.0,
+            options: Options { block_length: 4, ..Options::one_block(4 * blocks) },
+        };
+        // LaViDa's prompt is computed once, and nothing changes.
+        let prefix = prompt.len();
+        let (plain, all) = decode(&image, &job(3), Everything { prefix }).unwrap();
+        let (cached, rows) = decode(&image, &job(3), LavidaPrefix::default()).unwrap();
+        assert_eq!(cached, plain);
+        assert!(rows < all);
+        // A window of one block makes the first block that of a shorter canvas.
+        let hidden = &mut [0; 32];
+        let (windowed, _) =
+            decode(&image, &job(5), SuffixWindow::whole(NoCache, hidden, 4)).unwrap();
+        let (short, _) = decode(&image, &job(2), NoCache).unwrap();
+        assert_eq!(windowed.steps[..4], short.steps[..4]);
+        let (long, _) = decode(&image, &job(5), NoCache).unwrap();
+        assert_ne!(windowed.steps[..4], long.steps[..4]);
     }
 }
 
@@ -194,14 +238,50 @@ fn dual_and_prefix_compute_fewer_rows_and_finish() {
         let prompt = prompt(9, &mut random);
         let job = Job { canvas: 41, prompt, length: 32, threshold: 2.0, options };
         let (plain, all) = decode(&image, &job, NoCache).unwrap();
-        let (prefix, fewer) = decode(&image, &job, PrefixCache).unwrap();
-        let (dual, fewest) = decode(&image, &job, DualCache).unwrap();
+        let (prefix, fewer) = decode(&image, &job, PrefixCache::default()).unwrap();
+        let (dual, fewest) = decode(&image, &job, DualCache::default()).unwrap();
         assert_eq!(all, 32 * 41);
         assert!(fewest * 3 < all && fewest < fewer && fewer < all, "{fewest} {fewer} {all}");
         for record in [plain, prefix, dual] {
             assert_eq!(record.steps.len(), 32);
             assert!(!record.canvas.contains(&1));
         }
+    }
+}
+
+/// In a network of one layer keys and values depend on their own token and position only, so every plan
+/// whose trusted slots hold what stands there scores like none.
+#[test]
+fn in_a_network_of_one_layer_every_plan_is_exact() {
+    let mut random = Random(8);
+    for case in 0..30 {
+        let config = model(Attention::Bidirectional, case % 2 == 0, &mut random);
+        let image = image(with_layers(config, 1), Format::Q8, random.next());
+        let image = ModelImage::parse(&image).unwrap();
+        let mut prompt = prompt(2 + random.below(9), &mut random);
+        if case % 3 == 0 {
+            prompt[1] = 1;
+        }
+        let block = 1 + random.below(6);
+        let blocks = 1 + random.below(4);
+        let options = options(block, blocks, &mut random);
+        let (length, canvas) = (block * blocks, prompt.len() + block * blocks);
+        let job = Job { canvas, prompt, length, threshold: 0.2, options };
+        let (plain, all) = decode(&image, &job, NoCache).unwrap();
+        let (bits, recent) = (&mut [0xff; 8], &mut [0; 3]);
+        let compare = |plan: &mut dyn CachePlan| {
+            let (cached, rows) = decode(&image, &job, &mut *plan).unwrap();
+            assert_eq!(cached, plain, "{}, case {case}: {job:?}", plan.name());
+            assert!(rows <= all);
+        };
+        compare(&mut PrefixCache::default());
+        compare(&mut DualCache::default());
+        compare(&mut VicinityCache::new(2, 1, 0));
+        compare(&mut DkvCache::decode(bits));
+        compare(&mut DkvCache::prefill(bits).across_blocks());
+        compare(&mut DkvCache::pd(bits));
+        compare(&mut FreeCache::repaired());
+        compare(&mut EntropyRefresh::new(bits, recent, 99.0));
     }
 }
 
@@ -224,8 +304,10 @@ fn a_text_longer_than_the_canvas_goes_on_in_a_window() {
         let canvas = 20 + random.below(5);
         let job = Job { canvas, prompt, length, threshold: 0.2, options };
         let (cached, _) = decode(&image, &job, BlockCache::default()).unwrap();
-        let (plain, _) = decode(&image, &job, Everything).unwrap();
+        let (plain, _) = decode(&image, &job, Everything { prefix: 0 }).unwrap();
         assert_eq!(cached, plain, "case {case}: {job:?}");
+        let sub_blocks = decode(&image, &job, SubBlockCache::default()).unwrap().0;
+        assert_eq!(sub_blocks, plain, "case {case}: {job:?}");
         // Nothing is lost: pinned tokens, what was dropped, and what is on the canvas.
         assert_eq!(cached.dropped.len() + cached.canvas.len(), job.prompt.len() + length);
         assert!(cached.canvas.len() <= canvas && !cached.canvas.contains(&config.mask_id));

@@ -45,7 +45,7 @@ impl Visitor for Check {
             print!("skip {}: not on this processor, NOTHING was tested\n", K::NAME);
             return;
         };
-        // The portable kernels go through all sizes natively, in the tests of the workspace.
+        // The portable kernels go through all sizes natively, in a thorough test of the workspace.
         let effort = if K::READS_ANY_LAYOUT { Effort::Quick } else { EFFORT };
         let cases = check::all(kernels, effort);
         print!("ok {} {cases} cases\n", K::NAME);

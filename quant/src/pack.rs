@@ -1,9 +1,8 @@
 //! Packing rows of a tensor: the inverse of [`demask::packed`].
 
-use crate::ggml::BlockError;
-use crate::round::{largest_weight, round_row};
+use crate::round::{Steps, largest_weight, round_row};
 use crate::sections::TensorPlan;
-use crate::source::WeightSource;
+use crate::source::{BoxError, WeightSource};
 use crate::write::WriteError;
 use demask::packed::{BLOCK_ROWS, Format, GROUP, Group, GroupScale, Layout, WeightFormat};
 use half::f16;
@@ -37,6 +36,8 @@ pub(crate) struct Scratch {
     values: Vec<f32>,
     /// `[rows, groups of a row]`
     groups: Vec<Group>,
+    /// Of the source, as many as groups; empty where it has none.
+    steps: Vec<Steps>,
 }
 
 impl Scratch {
@@ -58,13 +59,25 @@ impl Scratch {
         &self.values
     }
 
-    /// Rounds the rows that were read last.
-    fn round(&mut self, cols: usize, format: WeightFormat) -> Result<(), BlockError> {
-        let Self { values, groups } = self;
-        let per_row = cols.div_ceil(GROUP);
-        groups.resize(values.len() / cols * per_row, NO_GROUP);
-        for (row, groups) in values.chunks_exact(cols).zip(groups.chunks_exact_mut(per_row)) {
-            round_row(row, format, groups)?;
+    /// Rounds the rows that were read last, which start at `first_row`.
+    fn round(
+        &mut self,
+        tensor: &TensorPlan,
+        source: &dyn WeightSource,
+        first_row: usize,
+        format: WeightFormat,
+    ) -> Result<(), BoxError> {
+        let Self { values, groups, steps } = self;
+        let per_row = tensor.cols.div_ceil(GROUP);
+        groups.resize(values.len() / tensor.cols * per_row, NO_GROUP);
+        steps.resize(groups.len(), [0.0; 2]);
+        if format != WeightFormat::Q8 || !source.read_steps(tensor.role, first_row, steps)? {
+            steps.clear();
+        }
+        let rows = values.chunks_exact(tensor.cols).zip(groups.chunks_exact_mut(per_row));
+        for (index, (row, groups)) in rows.enumerate() {
+            let steps = steps.get(index * per_row..).unwrap_or_default();
+            round_row(row, steps, format, groups)?;
         }
         Ok(())
     }
@@ -94,7 +107,7 @@ impl Scratch {
             let read = source.read_rows(tensor.role, row, &mut values);
             read.map_err(|error| WriteError::Source(tensor.role, error))?;
             check_weights(tensor, row, &values)?;
-            let rounded = format.map_or(Ok(()), |format| round_row(&values, format, groups));
+            let rounded = format.map_or(Ok(()), |format| round_row(&values, &[], format, groups));
             rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
         }
         Ok(())
@@ -117,8 +130,8 @@ pub(crate) fn pack_rows(
         check_weights(tensor, rows.start, values)?;
         match tensor.format.packed() {
             Some(format) => {
-                let rounded = scratch.round(tensor.cols, format);
-                rounded.map_err(|error| WriteError::Source(tensor.role, error.into()))?;
+                let rounded = scratch.round(tensor, source, rows.start, format);
+                rounded.map_err(|error| WriteError::Source(tensor.role, error))?;
             }
             None => write_plain(tensor.format, values, &mut *planes.0),
         }

@@ -1,5 +1,6 @@
 //! Where weights come from.
 
+use crate::round::Steps;
 use demask::image::TensorRole;
 use demask::packed::{Group, WeightFormat};
 use std::ops::Range;
@@ -38,6 +39,21 @@ pub trait WeightSource: Sync {
         _role: TensorRole,
         _first_row: usize,
         _out: &mut [Group],
+    ) -> Result<bool, BoxError> {
+        Ok(false)
+    }
+
+    /// Writes how far apart the values of rows `first_row..` can be, as many entries as groups: a hint
+    /// for rounding weights to Q8 that are quantized in a way of their own. Returns false where they
+    /// are not.
+    ///
+    /// # Errors
+    /// Whatever keeps the source from reading them.
+    fn read_steps(
+        &self,
+        _role: TensorRole,
+        _first_row: usize,
+        _out: &mut [Steps],
     ) -> Result<bool, BoxError> {
         Ok(false)
     }

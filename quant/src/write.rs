@@ -1,4 +1,5 @@
-//! The image writer: one pass over the weights, memory for a few blocks of rows per thread.
+//! The image writer: one pass over the weights, memory for a few blocks of rows per thread and for the
+//! scales of one tensor.
 
 use crate::pack::{Scratch, pack_rows, piece_rows, plane_bytes};
 use crate::parallel::in_order;

@@ -8,7 +8,8 @@ use common::{
 };
 use demask::image::{Features, ModelConfig, ModelImage, TensorRole};
 use demask::packed::Format;
-use demask_quant::{Quantization, Report, TensorReport, write_image};
+use demask_quant::round::Steps;
+use demask_quant::{BoxError, Quantization, Report, TensorReport, WeightSource, write_image};
 use half::f16;
 use std::io::Cursor;
 
@@ -187,5 +188,59 @@ fn the_other_sections_read_back() {
         }
         let plain = image_with(&sections(SMALLEST), Quantization::uniform(format), 1);
         assert!(ModelImage::parse(&plain).unwrap().tokenizer().is_none());
+    }
+}
+
+/// Multiples of a step that is another one in every row; `tells` whether it says so.
+struct Stepped {
+    tells: bool,
+}
+
+impl Stepped {
+    fn step(row: usize) -> f32 {
+        0.001 + 0.000_1 * (row % 7) as f32
+    }
+}
+
+impl WeightSource for Stepped {
+    fn read_rows(&self, role: TensorRole, first: usize, out: &mut [f32]) -> Result<(), BoxError> {
+        RandomWeights { seed: 3, config: config() }.read_rows(role, first, out)?;
+        let rows = (first..).zip(out.chunks_exact_mut(role.shape(&config()).1));
+        for (row, values) in rows.filter(|_| !role.stays_f32()) {
+            for (col, value) in values.iter_mut().enumerate() {
+                *value =
+                    Self::step(row) * ((row * 31 + col * 17) % 64) as f32 - Self::step(row) * 31.0;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_steps(
+        &self,
+        role: TensorRole,
+        first_row: usize,
+        out: &mut [Steps],
+    ) -> Result<bool, BoxError> {
+        let per_row = role.shape(&config()).1.div_ceil(32);
+        for (index, steps) in out.iter_mut().enumerate() {
+            *steps = [Self::step(first_row + index / per_row); 2];
+        }
+        Ok(self.tells)
+    }
+}
+
+#[test]
+fn steps_of_the_source_reach_the_rounding() {
+    let report = |tells| {
+        let mut out = Cursor::new(Vec::new());
+        let (sections, quantization) = (sections(config()), Quantization::uniform(Format::Q8));
+        write_image(&sections, quantization, &Stepped { tells }, &mut out, 2, &mut |_| ()).unwrap()
+    };
+    for (with, without) in report(true).tensors.iter().zip(report(false).tensors) {
+        if !with.role.stays_f32() {
+            // What is left is the scale's own rounding to f16.
+            assert!(with.relative_error() < 0.0005, "{with:?}");
+            assert!(without.relative_error() > 0.003, "{without:?}");
+        }
     }
 }

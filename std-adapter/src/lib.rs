@@ -14,6 +14,7 @@
 //! | [`runtime`] | a loaded model made ready: packed engine or float reference |
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
 //! | [`usage`] | memory that was used |
+//! | [`methods`] | every decoder and cache by name, and presets |
 //! | [`harness`] | tasks and their scores |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod detect;
 pub mod harness;
 pub mod load;
+pub mod methods;
 pub mod mmap;
 pub mod npy;
 pub mod pool;

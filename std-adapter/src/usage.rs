@@ -1,5 +1,7 @@
 //! What this process has used of the machine.
 
+use std::time::Duration;
+
 /// Most memory that the process has had at a time, in bytes: anonymous pages and pages of mapped
 /// files. `None` where the system does not say (it does on Linux, as `VmHWM`).
 #[must_use]
@@ -14,6 +16,16 @@ fn parse(status: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// Processor time of the calling thread so far. `None` where the system does not say (it does on Linux,
+/// in `schedstat`).
+#[must_use]
+pub fn thread_time() -> Option<Duration> {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
+    // A kernel without these counts says 0 for ever.
+    (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,6 +36,21 @@ mod tests {
         assert_eq!(parse(status), Some(4660 * 1024));
         assert_eq!(parse("VmHWM:\t 4660\n"), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn time_of_a_thread_grows_with_its_work() {
+        let Some(before) = thread_time() else {
+            eprintln!("SKIPPED: this system does not say what a thread has used");
+            return;
+        };
+        let started = std::time::Instant::now();
+        let mut sum = 0u64;
+        while started.elapsed() < Duration::from_millis(60) {
+            sum = std::hint::black_box(sum.wrapping_mul(3) + 1);
+        }
+        let used = thread_time().unwrap().saturating_sub(before);
+        assert!(used <= started.elapsed() + Duration::from_millis(20), "{used:?} {sum}");
     }
 
     #[test]

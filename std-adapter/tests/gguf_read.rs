@@ -6,6 +6,7 @@ mod gguf_files;
 use demask::image::{Architecture, Attention, RopePairs, TensorRole};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use demask_quant::ggml::GgmlType;
+use demask_std::read::RowsError;
 use demask_std::read::gguf::{Access, GgufError, GgufModel, GgufOptions};
 use gguf_files::{DIM, FFN, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Model, VOCAB};
 use tempfile::TempDir;
@@ -229,6 +230,16 @@ fn groups_are_the_stored_blocks() {
     let mut one = [empty; 2];
     let refused = opened.read_groups(TensorRole::Head, 0..1, &mut one).unwrap_err();
     assert!(refused.to_string().contains("output.weight: these Q5_1 blocks"), "{refused}");
+
+    let mut steps = [[0.0; 2]; 2];
+    assert!(opened.read_steps(TensorRole::Head, 0..1, &mut steps).unwrap());
+    assert!(steps.as_flattened().iter().all(|step| *step > 0.0));
+    assert!(!opened.read_steps(TensorRole::Gate(1), 0..1, &mut steps).unwrap());
+    assert!(
+        opened
+            .read_steps(TensorRole::Head, VOCAB as usize..VOCAB as usize + 1, &mut steps)
+            .is_err()
+    );
 }
 
 #[test]
@@ -243,7 +254,7 @@ fn requests_are_checked() {
         (TensorRole::Query(9), 0..1),
     ] {
         let error = opened.read_rows(role, rows, &mut out).unwrap_err();
-        assert!(matches!(error, GgufError::Request { .. }), "{error}");
+        assert!(matches!(error, GgufError::Rows(RowsError::Request { .. })), "{error}");
     }
     opened.advise_done(TensorRole::Query(9), 0..usize::MAX);
     let mut model = Model::new("llada", GgmlType::F32);

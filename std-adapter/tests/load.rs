@@ -55,7 +55,9 @@ fn packed_weights_are_those_of_ggml_bit_for_bit() {
                 worst = differences.fold(worst, f32::max);
             }
             assert_eq!(worst == 0.0, exact, "{stored_as} {:?}: {worst}", tensor.role);
-            assert!(worst < 0.005, "{stored_as} {:?}: {worst}", tensor.role);
+            // Half the covering scale, or up to twice that where steps of the source decide.
+            let bound = if stored_as == GgmlType::F16 { 0.005 } else { 0.01 };
+            assert!(worst < bound, "{stored_as} {:?}: {worst}", tensor.role);
         }
     }
 }

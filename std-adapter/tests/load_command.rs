@@ -137,6 +137,8 @@ fn gguf_to_gguf() {
     let intents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents");
     complaint(&["quantize", text(&intents), text(&out), "--type", "q8_0"]);
     complaint(&["quantize", text(&source), text(&out), "--type", "q4"]);
+    let image_only = ["--type", "q8_0", "--embedding-type", "q8"];
+    complaint(&[&["quantize", text(&source), text(&out)], &image_only[..]].concat());
     complaint(&["quantize", text(&source), text(&source), "--type", "q8_0"]);
     assert!(!out.exists());
 }

@@ -52,11 +52,24 @@ impl CacheView<'_> {
         self.canvas.get(usize::from(position)) == Some(&self.mask_id)
     }
 
+    /// The row that predicts a position.
+    #[must_use]
+    pub fn row_of(&self, position: u16) -> usize {
+        usize::from(position).saturating_sub(usize::from(self.shifted_logits))
+    }
+
+    /// Wanted positions that are masks and stand before the block's end: one of them is committed in
+    /// this step.
+    pub fn candidates(&self) -> impl Iterator<Item = u16> + Clone {
+        let end = self.block.end;
+        let wanted = self.wanted.iter().copied();
+        wanted.filter(move |&position| usize::from(position) < end && self.is_mask(position))
+    }
+
     /// The end of the slots that any wanted row sees: no row from there on can matter to this step.
     #[must_use]
     pub fn visible_end(&self) -> usize {
-        let last = self.wanted.last().map_or(0, |&position| usize::from(position));
-        let row = last.saturating_sub(usize::from(self.shifted_logits));
+        let row = self.wanted.last().map_or(0, |&position| self.row_of(position));
         self.attention.visible_end(row, self.canvas.len())
     }
 }
@@ -107,6 +120,26 @@ impl<'a> RowList<'a> {
     pub fn add_all(&mut self, rows: Range<usize>) {
         rows.for_each(|row| self.add(row));
     }
+
+    /// Keeps the rows that `keep` says yes to.
+    pub fn retain(&mut self, keep: impl Fn(u16) -> bool) {
+        let rows = self.rows.get_mut(..self.len).unwrap_or_default();
+        self.len = keep_in_front(rows, |row| keep(*row));
+    }
+}
+
+/// Moves what `keep` says yes to to the front; how much that is.
+pub(crate) fn keep_in_front(all: &mut [u16], keep: impl Fn(&u16) -> bool) -> usize {
+    let cells = core::cell::Cell::from_mut(all).as_slice_of_cells();
+    let mut targets = cells.iter();
+    let mut kept = 0;
+    for value in cells.iter().map(core::cell::Cell::get).filter(keep) {
+        if let Some(target) = targets.next() {
+            target.set(value);
+            kept += 1;
+        }
+    }
+    kept
 }
 
 /// Chooses the rows of each forward pass. The session adds the rows that predict wanted positions,
@@ -148,6 +181,12 @@ pub trait CachePlan {
     /// adds those rows.
     fn limits_candidates(&self) -> bool {
         false
+    }
+
+    /// Whether a mask whose row is computed may be committed in the pass that was planned last; asked
+    /// of plans that [limit candidates](Self::limits_candidates).
+    fn is_candidate(&self, _position: u16) -> bool {
+        true
     }
 
     /// A new canvas, whose answer is at `region`: nothing in the ring can be trusted.
@@ -202,6 +241,10 @@ macro_rules! forward {
 
             fn limits_candidates(&self) -> bool {
                 (**self).limits_candidates()
+            }
+
+            fn is_candidate(&self, position: u16) -> bool {
+                (**self).is_candidate(position)
             }
 
             fn begin(&mut self, region: Range<usize>) {

@@ -2,6 +2,7 @@
 
 use super::Score;
 use bytemuck::{Pod, Zeroable};
+use core::cell::Cell;
 
 /// One decision: this position becomes this token.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Pod, Zeroable)]
@@ -94,18 +95,20 @@ impl<'a> Edit<'a> {
 
     /// Keeps the commits that `keep` says yes to, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(&Commit) -> bool) {
-        let mut kept = 0;
-        for at in 0..self.commits {
-            let Some(&commit) = self.decisions.get(at) else { break };
-            if !keep(&commit) {
-                continue;
-            }
-            if let Some(slot) = self.decisions.get_mut(kept) {
-                *slot = commit;
-                kept += 1;
+        let commits = self.decisions.get_mut(..self.commits).unwrap_or_default();
+        let commits = Cell::from_mut(commits).as_slice_of_cells();
+        let mut targets = commits.iter();
+        self.commits = 0;
+        for commit in commits {
+            let kept = commit.get();
+            // Most often nothing is dropped, and nothing moves.
+            if keep(&kept)
+                && let Some(target) = targets.next()
+            {
+                target.set(kept);
+                self.commits += 1;
             }
         }
-        self.commits = kept;
     }
 
     /// Takes back all commits.

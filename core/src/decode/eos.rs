@@ -16,9 +16,9 @@ pub trait EosPolicy {
     }
 
     /// Factor on the rank of positions that propose the end token, 0 to 1; 0 ranks them below all
-    /// others.
-    fn weight(&self, _count: &StepCount) -> f32 {
-        1.0
+    /// others. `None` leaves ranks alone.
+    fn weight(&self, _count: &StepCount) -> Option<f32> {
+        None
     }
 
     /// Whether a finished text ends the canvas, instead of filling it with end tokens.
@@ -78,7 +78,7 @@ macro_rules! forward {
                 (**self).forbids()
             }
 
-            fn weight(&self, count: &StepCount) -> f32 {
+            fn weight(&self, count: &StepCount) -> Option<f32> {
                 (**self).weight(count)
             }
 

@@ -3,6 +3,7 @@
 mod divergence;
 mod edit;
 mod eos;
+mod eos_rules;
 mod filter;
 mod logits;
 mod needs;
@@ -10,18 +11,26 @@ mod policies;
 mod policy;
 mod random;
 mod schedule;
+mod schedules;
 mod score;
 mod view;
 
 pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
+pub use eos_rules::{EosRamp, SuppressLogit, SuppressRank, TruncateAtEos};
 pub use filter::Filter;
 pub use logits::LogitRow;
 pub use needs::Needs;
-pub use policies::{Threshold, TopQ};
+pub use policies::{
+    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EntropyBound, Factor,
+    FirstHitting, Hierarchical, HierarchicalRemask, Klass, LocalLeap, NearBest, Origin, Phases,
+    Prophet, RandomOrder, Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold,
+    TokenEditing, TopQ, Wino,
+};
 pub use policy::CommitPolicy;
 pub use random::{Sampling, philox4x32};
 pub use schedule::{Even, Schedule};
+pub use schedules::{Ascending, Cosine, DreamGrid, LavidaShift};
 pub use score::{HEAD_CHUNK, Score};
 pub use view::{LogitBias, StepCount, StepView};
 

@@ -18,7 +18,7 @@ impl Needs {
     pub const NONE: Self = Self(0);
     /// Scores of the block's decided positions too.
     pub const BLOCK_ROWS: Self = Self(1);
-    /// Scores of the masks behind the block too.
+    /// Scores of the masks behind the block too, unless attention is block-causal.
     pub const ALL_MASKS: Self = Self(1 << 1);
     /// Committed tokens may be replaced, or become masks again.
     pub const REVISIONS: Self = Self(1 << 2);
@@ -35,7 +35,11 @@ impl Needs {
     /// Proposals and scores of a filtered or tempered distribution.
     pub const FILTER: Self = Self(1 << 8);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    /// Scores of every position of the answer, decided or not, and of the masks before it.
+    pub const ALL_ROWS: Self = Self(1 << 9);
+
+    const NAMES: [(Self, &'static str); 10] = [
+        (Self::ALL_ROWS, "scores of the whole answer"),
         (Self::BLOCK_ROWS, "scores of decided positions"),
         (Self::ALL_MASKS, "scores of the masks behind the block"),
         (Self::REVISIONS, "taking tokens back"),
@@ -77,8 +81,9 @@ impl Needs {
 
     /// The first demand in words.
     #[must_use]
+    #[inline(always)] // firmware that demands nothing then has none of these words
     pub fn first(self) -> Option<&'static str> {
-        self.names().next()
+        if self.is_empty() { None } else { self.names().next() }
     }
 
     /// All demands in words.

@@ -34,14 +34,15 @@ pub trait CommitPolicy {
         Needs::NONE
     }
 
-    /// Whether it commits as many as the schedule says. Steps for which that is nothing then make no
-    /// forward pass.
+    /// Whether it looks at the schedule's quota. Steps for which that is nothing then make no forward
+    /// pass.
     fn follows_schedule(&self) -> bool {
         false
     }
 
-    /// Whether it brings itself to an end within the planned steps. The session otherwise lets it take
-    /// back fewer tokens than it commits in every pass.
+    /// Whether it brings itself to an end within the planned steps. The session otherwise makes it commit
+    /// something in every pass, and lets it take back fewer tokens than it commits. The cap on the passes
+    /// of a block holds in any case.
     fn bounds_itself(&self) -> bool {
         false
     }

@@ -103,7 +103,7 @@ impl Sampling {
 /// Near `u = 1`, where the large values come from, `-ln u` is taken as `-ln(1 - v)` of the exact
 /// small complement: rounding `u` to 24 bits would cut the tail at 16.6 and with it the diversity
 /// of large vocabularies.
-fn gumbel(word: u32) -> f32 {
+pub(super) fn gumbel(word: u32) -> f32 {
     const UNIT: f32 = 1.0 / 4_294_967_296.0;
     let exponential = if word < 1 << 31 {
         -ln((word as f32 + 0.5) * UNIT)

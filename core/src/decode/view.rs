@@ -1,5 +1,6 @@
 //! What a policy sees in one step.
 
+use super::random::gumbel;
 use super::{Commit, Score, philox4x32};
 use crate::math::exp;
 use core::ops::Range;
@@ -16,6 +17,8 @@ pub struct StepCount {
     pub steps: usize,
     /// Blocks of the answer.
     pub blocks: usize,
+    /// Blocks before this one.
+    pub block: usize,
     /// Tokens of the answer.
     pub length: usize,
     /// Masks in the block when it began.
@@ -37,7 +40,7 @@ pub struct StepView<'a> {
     pub block: Range<usize>,
     /// Where decoding stands.
     pub count: StepCount,
-    /// What the schedule wants committed; may be 0.
+    /// What the schedule wants committed, if the policy follows it; else 0.
     pub quota: usize,
     /// Stands for "not yet decided".
     pub mask_id: u32,
@@ -45,7 +48,7 @@ pub struct StepView<'a> {
     pub eos_id: u32,
     /// Factor on the rank of positions that propose the end token; from the
     /// [`EosPolicy`](super::EosPolicy).
-    pub eos_weight: f32,
+    pub eos_weight: Option<f32>,
     /// Key of the random numbers.
     pub seed: u64,
     /// One record per position that has been scored, ascending by position: the candidates, and what
@@ -95,13 +98,11 @@ impl<'a> StepView<'a> {
     /// below everything else.
     #[must_use]
     pub fn rank(&self, score: &Score, value: f32) -> f32 {
-        if self.eos_weight >= 1.0 || score.proposal != self.eos_id {
-            return value;
-        }
-        match self.eos_weight > 0.0 {
-            true if value >= 0.0 => value * self.eos_weight,
-            true => value / self.eos_weight,
-            false => f32::MIN,
+        match self.eos_weight.filter(|_| score.proposal == self.eos_id) {
+            None => value,
+            Some(weight) if weight > 0.0 && value >= 0.0 => value * weight,
+            Some(weight) if weight > 0.0 => value / weight,
+            Some(_) => f32::MIN,
         }
     }
 
@@ -123,10 +124,21 @@ impl<'a> StepView<'a> {
     /// Purposes keep several draws of a policy apart; those of tokens are apart from all of them.
     #[must_use]
     pub fn uniform(&self, position: u32, purpose: u32) -> f32 {
+        ((self.word(position, purpose) >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+    }
+
+    /// Standard Gumbel noise, of the same kind: the largest sums of weights in nats and noise are draws
+    /// without replacement from the softmax of the weights.
+    #[must_use]
+    pub fn gumbel(&self, position: u32, purpose: u32) -> f32 {
+        gumbel(self.word(position, purpose))
+    }
+
+    fn word(&self, position: u32, purpose: u32) -> u32 {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         let counter = [purpose, position, self.count.forward as u32, 1];
         let [word, ..] = philox4x32(counter, key);
-        ((word >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+        word
     }
 }
 

@@ -174,6 +174,26 @@ pub struct Experts {
     pub scale: f32,
 }
 
+impl Experts {
+    /// Experts in every layer and nothing else: chosen among all and weighted by a softmax.
+    #[must_use]
+    pub const fn plain(count: u32, per_token: u32, ffn_dim: u32) -> Self {
+        Self {
+            count,
+            per_token,
+            ffn_dim,
+            shared_ffn_dim: 0,
+            dense_layers: 0,
+            groups: 1,
+            groups_per_token: 1,
+            sigmoid: false,
+            choice_bias: false,
+            normalize: false,
+            scale: 1.0,
+        }
+    }
+}
+
 /// What a family changes in, or adds to, the plain transformer of LLaDA.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Features {
@@ -387,4 +407,4 @@ pub const MAX_CHOSEN: u32 = 16;
 
 #[cfg(test)]
 #[path = "features_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -35,7 +35,8 @@ const PLAIN: ModelConfig = ModelConfig {
     features: Features::PLAIN,
 };
 
-fn with(features: Features) -> ModelConfig {
+/// A small plain transformer with these features.
+pub(in crate::image) fn plain_with(features: Features) -> ModelConfig {
     ModelConfig { features, ..PLAIN }
 }
 
@@ -61,7 +62,7 @@ fn every_feature_survives_the_section() {
         (gelu, CONFIG_BYTES),
         (all, EXTENDED_CONFIG_BYTES),
     ] {
-        let config = with(features);
+        let config = plain_with(features);
         let bytes = config.to_bytes();
         let section = bytes.get(..config.section_bytes()).unwrap();
         assert_eq!(section.len(), length);
@@ -76,7 +77,7 @@ fn every_feature_survives_the_section() {
 fn impossible_experts_are_refused() {
     let refused = |experts| {
         let features = Features { experts: Some(experts), ..Features::PLAIN };
-        assert!(with(features).validate().is_err(), "{experts:?}");
+        assert!(plain_with(features).validate().is_err(), "{experts:?}");
     };
     for bad in [
         Experts { count: 2000, ..EXPERTS },
@@ -92,7 +93,7 @@ fn impossible_experts_are_refused() {
         refused(bad);
     }
     let gelu = Features { feed_forward: FeedForward::Gelu, ..Features::PLAIN };
-    assert!(with(Features { experts: Some(EXPERTS), ..gelu }).validate().is_err());
+    assert!(plain_with(Features { experts: Some(EXPERTS), ..gelu }).validate().is_err());
 }
 
 #[test]

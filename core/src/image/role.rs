@@ -331,22 +331,16 @@ impl TensorRole {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Architecture, Experts, Features, RopePairs};
+    use crate::image::features::tests::plain_with;
+    use crate::image::{Experts, Features};
 
     #[test]
     fn the_index_is_the_place_in_the_list() {
         let experts = Experts {
-            count: 4,
-            per_token: 2,
-            ffn_dim: 16,
             shared_ffn_dim: 32,
             dense_layers: 1,
-            groups: 1,
-            groups_per_token: 1,
-            sigmoid: true,
             choice_bias: true,
-            normalize: true,
-            scale: 1.0,
+            ..Experts::plain(4, 2, 16)
         };
         let no_shared = Experts { shared_ffn_dim: 0, dense_layers: 0, ..experts };
         for features in [
@@ -356,24 +350,7 @@ mod tests {
             Features { qk_norm: true, experts: Some(experts), ..Features::PLAIN },
             Features { experts: Some(no_shared), ..Features::PLAIN },
         ] {
-            let config = ModelConfig {
-                architecture: Architecture::Llada,
-                vocab_size: 100,
-                model_dim: 64,
-                layers: 3,
-                heads: 4,
-                kv_heads: 2,
-                head_dim: 16,
-                ffn_dim: 96,
-                context: 128,
-                mask_id: 1,
-                eos_id: 0,
-                rope_theta: 10_000.0,
-                norm_eps: 1e-5,
-                rope_pairs: RopePairs::HalfSplit,
-                tied_head: false,
-                features,
-            };
+            let config = plain_with(features);
             for (place, role) in TensorRole::all(&config).enumerate() {
                 assert_eq!(role.index(&config), place, "{role:?} of {features:?}");
                 assert!(role.shape(&config).0 > 0);

@@ -153,6 +153,12 @@ mod tests {
 
     #[test]
     fn scalar_is_the_definition() {
+        check::all(Scalar, check::Effort::Quick);
+    }
+
+    #[test]
+    #[ignore = "takes a minute"]
+    fn scalar_is_the_definition_at_all_sizes() {
         check::all(Scalar, check::Effort::Thorough);
     }
 }

@@ -1,7 +1,7 @@
 //! Blocks: which one is decoded, which rows that takes, and how the canvas moves on.
 
 use super::{MAX_POST_STEPS, Options, Session, SessionError, count_of};
-use crate::cache::{CachePlan, CacheView, RowList};
+use crate::cache::{CachePlan, CacheView, RowList, keep_in_front};
 use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule, StepCount};
 use crate::image::Attention;
 use crate::model::Model;
@@ -55,10 +55,12 @@ where
     /// Where the block that begins at `start` ends.
     fn block_end(&self, start: usize) -> usize {
         let index = self.block_index + usize::from(self.block_open);
-        let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
-        let length = own.unwrap_or(self.options.block_length).max(1);
+        let length = self.options.block_length.max(1);
         let end = match self.model.attention() {
-            Attention::Bidirectional => start.saturating_add(length),
+            Attention::Bidirectional => {
+                let own = self.method.schedule.block_length(index, self.blocks, self.region.len());
+                start.saturating_add(own.unwrap_or(length).max(1))
+            }
             // Aligned to position 0.
             Attention::BlockCausal(_) => {
                 let block = start.checked_div(length).unwrap_or(0).saturating_add(1);
@@ -99,6 +101,7 @@ where
             step: self.step_in_block,
             steps: self.options.steps / self.blocks.max(1),
             blocks: self.blocks,
+            block: self.block_index,
             length: self.region.len(),
             masks: self.masks_at_block_start,
             left: count_of(block, self.vocabulary.mask_id),
@@ -135,20 +138,27 @@ where
         };
         let mut rows = RowList::new(memory.rows);
         self.method.cache.plan(&view, &mut rows);
-        let row_of = |position: &u16| usize::from(*position).saturating_sub(shift);
+        let row_of = |position: u16| usize::from(position).saturating_sub(shift);
         if self.method.cache.limits_candidates() {
+            let (canvas, mask) = (&*memory.canvas, self.vocabulary.mask_id);
+            let offered = |position: u16, rows: &RowList<'_>| {
+                let is_mask = canvas.get(usize::from(position)) == Some(&mask);
+                rows.contains(row_of(position))
+                    && (!is_mask || self.method.cache.is_candidate(position))
+            };
             // One candidate there must be.
-            let mut masks = view.wanted.iter().filter(|position| view.is_mask(**position));
-            if let Some(first) = masks.clone().next()
-                && !masks.any(|position| rows.contains(row_of(position)))
-            {
-                rows.add(row_of(first));
-            }
+            let forced = match view.candidates().any(|position| offered(position, &rows)) {
+                true => None,
+                false => view.candidates().next(),
+            };
+            forced.iter().for_each(|position| rows.add(row_of(*position)));
             let wanted = memory.wanted.get_mut(..scored).unwrap_or_default();
-            scored = keep(wanted, |position| rows.contains(row_of(position)));
+            scored = keep_in_front(wanted, |&position| {
+                offered(position, &rows) || forced == Some(position)
+            });
         }
         for position in memory.wanted.iter().take(scored) {
-            rows.add(row_of(position));
+            rows.add(row_of(*position));
         }
         (scored, rows.rows().len())
     }
@@ -184,8 +194,13 @@ where
     /// Lists the masks left of the block's end, and what the policy needs besides; their number.
     fn gather_wanted(&mut self, needs: Needs) -> usize {
         let mask = self.vocabulary.mask_id;
-        let end = if needs.include(Needs::ALL_MASKS) { self.len } else { self.block.end };
-        let block = match needs.include(Needs::BLOCK_ROWS) {
+        let all = needs.include(Needs::ALL_ROWS);
+        // Later blocks are nothing to a row of block-causal attention.
+        let behind = (all || needs.include(Needs::ALL_MASKS))
+            && self.model.attention() == Attention::Bidirectional;
+        let end = if behind { self.len } else { self.block.end };
+        let decided = match needs.include(Needs::BLOCK_ROWS) {
+            _ if all => self.region.clone(),
             true => self.block.clone(),
             false => 0..0,
         };
@@ -193,7 +208,7 @@ where
         // The canvas first: the range must not be asked for a position that is none.
         let wanted = canvas
             .zip(0u16..)
-            .filter(|(id, position)| **id == mask || block.contains(&usize::from(*position)));
+            .filter(|(id, position)| **id == mask || decided.contains(&usize::from(*position)));
         let mut n = 0;
         for (slot, (_, position)) in self.memory.wanted.iter_mut().zip(wanted) {
             *slot = position;
@@ -211,18 +226,4 @@ where
         let canvas = self.memory.canvas.get(..end).unwrap_or_default();
         canvas.contains(&self.vocabulary.mask_id)
     }
-}
-
-/// Moves the positions that `kept` says yes to to the front; their number.
-fn keep(positions: &mut [u16], kept: impl Fn(&u16) -> bool) -> usize {
-    let cells = core::cell::Cell::from_mut(positions).as_slice_of_cells();
-    let mut targets = cells.iter();
-    let mut n = 0;
-    for position in cells.iter().map(core::cell::Cell::get).filter(kept) {
-        if let Some(target) = targets.next() {
-            target.set(position);
-            n += 1;
-        }
-    }
-    n
 }

@@ -2,7 +2,7 @@
 
 use super::{MIN_TEMPERATURE, Method, Options, Session, SessionError};
 use crate::cache::CachePlan;
-use crate::decode::{CommitPolicy, EosPolicy, Filter, Needs, Schedule};
+use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule};
 use crate::image::Attention;
 use crate::model::Model;
 use core::ops::Range;
@@ -45,9 +45,9 @@ where
         if region.is_empty() {
             return Ok(1);
         }
-        let blocks = count_blocks(attention, region, options.block_length)?;
+        let (blocks, equal) = self.count_blocks(attention, region, options.block_length)?;
         let steps = options.steps;
-        if steps == 0 || steps.checked_rem(blocks) != Some(0) {
+        if steps == 0 || equal && steps.checked_rem(blocks) != Some(0) {
             return Err(SessionError::Steps { steps, blocks });
         }
         // Comparisons are false for NaN.
@@ -68,8 +68,9 @@ where
             return Err(SessionError::Clash { policy: policy.name(), plan: cache.name(), need });
         }
         needs = needs.and(cache.needs());
-        if options.filter != Filter::NONE && options.temperature > 0.0 {
-            needs = needs.and(Needs::FILTER);
+        let drawn = options.temperature > 0.0;
+        if !self.model.gives().include(Needs::FILTER) && drawn && options.filter.is_some() {
+            return Err(SessionError::Unsupported { need: "a filtered distribution" });
         }
         if eos.truncates() && cache.forbids().include(Needs::RESIZING) && cache.has_window() {
             return Err(SessionError::Clash {
@@ -79,8 +80,8 @@ where
             });
         }
         // What the session itself sees to.
-        let own =
-            Needs::BLOCK_ROWS.and(Needs::ALL_MASKS).and(Needs::REVISIONS).and(Needs::RESIZING);
+        let rows = Needs::BLOCK_ROWS.and(Needs::ALL_MASKS).and(Needs::ALL_ROWS);
+        let own = rows.and(Needs::REVISIONS).and(Needs::RESIZING);
         if let Some(need) = needs.without(own).without(self.model.gives()).first() {
             return Err(SessionError::Unsupported { need });
         }
@@ -89,17 +90,11 @@ where
             return Err(SessionError::CanvasTooLong { len, max: capacity });
         }
         // Shadows take slots behind the canvas.
-        let shadows = match needs.include(Needs::SHADOWS) {
-            true => options.block_length,
-            false => 0,
-        };
-        match len.saturating_add(shadows) > self.slots() {
-            true => Err(SessionError::CanvasTooLong {
-                len: len.saturating_add(shadows),
-                max: self.slots(),
-            }),
-            false => Ok(()),
+        if needs.include(Needs::SHADOWS) {
+            let shadowed = len.saturating_add(options.block_length.min(region.len()));
+            return self.check_canvas(&(0..shadowed));
         }
+        Ok(())
     }
 
     fn check_canvas(&self, region: &Range<usize>) -> Result<(), SessionError> {
@@ -129,27 +124,37 @@ where
         }
         Ok(())
     }
-}
 
-/// Blocks of the answer.
-fn count_blocks(
-    attention: Attention,
-    region: &Range<usize>,
-    block: usize,
-) -> Result<usize, SessionError> {
-    match attention {
-        // They begin where the region begins.
-        Attention::Bidirectional => match region.len().checked_rem(block) {
-            Some(0) => Ok(region.len().checked_div(block).unwrap_or(1)),
-            _ => Err(SessionError::BlockLength { region: region.len(), block }),
-        },
-        // They are aligned to position 0.
-        Attention::BlockCausal(own) => match (own as usize).checked_rem(block) {
-            Some(0) => {
-                let block = block.max(1);
-                Ok(region.end.div_ceil(block).saturating_sub(region.start / block))
+    /// Blocks of the answer, and whether they are of the same length.
+    fn count_blocks(
+        &self,
+        attention: Attention,
+        region: &Range<usize>,
+        block: usize,
+    ) -> Result<(usize, bool), SessionError> {
+        let own = |blocks| self.method.schedule.block_length(0, blocks, region.len());
+        match attention {
+            // They begin where the region begins.
+            Attention::Bidirectional => {
+                let blocks = region.len().div_ceil(block.max(1));
+                match region.len().checked_rem(block) {
+                    Some(0) => Ok((blocks, own(blocks).is_none())),
+                    Some(_) if own(blocks).is_some() => Ok((blocks, false)),
+                    _ => Err(SessionError::BlockLength { region: region.len(), block }),
+                }
             }
-            _ => Err(SessionError::AttentionBlock { block, attention: own as usize }),
-        },
+            // They are aligned to position 0.
+            Attention::BlockCausal(attention) => {
+                let refused = |block| {
+                    Err(SessionError::AttentionBlock { block, attention: attention as usize })
+                };
+                if (attention as usize).checked_rem(block) != Some(0) {
+                    return refused(block);
+                }
+                let block = block.max(1);
+                let blocks = region.end.div_ceil(block).saturating_sub(region.start / block);
+                own(blocks).map_or(Ok((blocks, true)), refused)
+            }
+        }
     }
 }

@@ -15,50 +15,64 @@ pub const MAX_POST_STEPS: usize = 16;
 pub(super) struct Rules {
     /// Of the policy.
     pub(super) needs: Needs,
-    /// The policy brings itself to an end, and may take back more than it commits until then.
+    /// The policy brings itself to an end, and until then may take back more than it commits, or decide
+    /// nothing.
     pub(super) free: bool,
-    /// The block has had its passes: everything left is committed now.
+    /// The block has had its passes: everything left is committed now, and nothing is taken back.
     pub(super) capped: bool,
 }
 
 impl Rules {
     /// Drops what is illegal and adds what is needed to get on.
+    #[inline(always)] // so that firmware has only what its policy needs
     pub(super) fn enforce(
         self,
         view: &StepView<'_>,
         edit: &mut Edit<'_>,
         vocabulary: Vocabulary,
     ) -> Result<(), SessionError> {
-        let legal = |commit: &Commit| is_legal(commit, view, vocabulary);
-        edit.retain(legal);
-        self.limit_revisions(view, edit, vocabulary);
-        let masks = view.count.left > 0 || view.candidates().next().is_some();
-        let grows = self.needs.include(Needs::RESIZING) && edit.insertion().is_some();
-        if self.capped || masks && edit.commits().is_empty() && !grows {
-            let limit = if self.capped { usize::MAX } else { 1 };
-            edit.clear_commits();
+        edit.retain(|commit| is_legal(commit, view, vocabulary));
+        if self.needs.include(Needs::REVISIONS) {
+            self.keep_legal_revisions(view, edit, vocabulary);
+        } else {
             edit.limit_revisions(0);
-            for score in view.candidates() {
-                edit.offer(view.proposed(score), limit);
+        }
+        let masks = view.candidates().next().is_some();
+        let grows = self.needs.include(Needs::RESIZING) && edit.insertion().is_some();
+        let idle = edit.commits().is_empty() && !grows && !self.free;
+        if masks && (self.capped || idle) {
+            edit.clear_commits();
+            if self.needs.include(Needs::REVISIONS) {
+                // One for each token: more are repetitions, and would take the room of commits.
+                let tokens = view.canvas.iter().filter(|token| **token != view.mask_id);
+                edit.limit_revisions(tokens.count());
             }
-            edit.retain(legal);
-            if self.capped && masks && edit.commits().is_empty() {
+            let limit = if self.capped { usize::MAX } else { 1 };
+            for score in view.candidates() {
+                let best = view.proposed(score);
+                if is_legal(&best, view, vocabulary) {
+                    edit.offer(best, limit);
+                }
+            }
+            if self.capped && edit.commits().is_empty() {
                 return Err(SessionError::NoProgress);
             }
         }
         Ok(())
     }
 
-    /// Only policies that said so revise, only what was a mask at the start, and fewer tokens become
-    /// masks than masks become tokens.
-    #[inline(always)]
-    fn limit_revisions(self, view: &StepView<'_>, edit: &mut Edit<'_>, vocabulary: Vocabulary) {
-        if !self.needs.include(Needs::REVISIONS) {
-            return edit.limit_revisions(0);
-        }
-        let mut room = match self.free {
-            true => usize::MAX,
-            false => edit.commits().len().saturating_sub(1),
+    /// Only what was a mask at the start is revised, and fewer tokens become masks than masks become
+    /// tokens.
+    fn keep_legal_revisions(
+        self,
+        view: &StepView<'_>,
+        edit: &mut Edit<'_>,
+        vocabulary: Vocabulary,
+    ) {
+        let mut room = match (self.capped, self.free) {
+            (true, _) => 0,
+            (false, true) => usize::MAX,
+            (false, false) => edit.commits().len().saturating_sub(1),
         };
         edit.retain_revisions(|revision| {
             let now = view.canvas.get(revision.position as usize);
@@ -116,7 +130,7 @@ where
             // The prompt stays.
             self.len = self.len.min(end.max(self.region.start));
             self.region.end = self.region.end.min(self.len);
-            self.block.end = self.block.end.min(self.len);
+            self.block = self.block.start.min(self.len)..self.block.end.min(self.len);
         }
     }
 
@@ -137,10 +151,15 @@ where
         open.get_mut(position..end).unwrap_or_default().fill(1);
         self.len = len;
         self.region.end += count;
-        if position <= self.block.end {
-            self.block.end += count;
-            self.candidates_at_block_start += count;
+        // What grows gets the passes for it.
+        self.candidates_at_block_start = self.candidates_at_block_start.saturating_add(count);
+        if position < self.block.start {
+            self.block = self.block.start + count..self.block.end + count;
         }
+        // The only block is the whole answer; one of several has the planned length.
+        let own = if self.blocks > 1 { self.options.block_length } else { usize::MAX };
+        let end = self.block.start.saturating_add(own).min(self.region.end);
+        self.block.end = self.block.end.max(end);
     }
 
     /// Tokens that have left the front of the canvas do not come back.

@@ -241,17 +241,9 @@ pub const WIDE_EXPERTS: ModelConfig = ModelConfig {
     ffn_dim: 512,
     features: Features {
         experts: Some(Experts {
-            count: 5,
-            per_token: 2,
-            ffn_dim: 256,
             shared_ffn_dim: 256,
             dense_layers: 1,
-            groups: 1,
-            groups_per_token: 1,
-            sigmoid: false,
-            choice_bias: false,
-            normalize: false,
-            scale: 1.0,
+            ..Experts::plain(5, 2, 256)
         }),
         ..Features::PLAIN
     },

@@ -17,6 +17,7 @@ mod decode;
 mod encode;
 mod groups;
 mod k_quants;
+mod steps;
 
 use std::fmt;
 

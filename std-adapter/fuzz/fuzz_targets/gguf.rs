@@ -33,10 +33,12 @@ fn read_model(model: &GgufModel) {
             continue;
         }
         let (mut out, mut groups) = ([0.0; MOST], [empty; MOST / GROUP]);
+        let mut steps = [[0.0; 2]; MOST / GROUP];
         for row in [0, rows - 1] {
             // Errors are fine: a weight may be NaN, a block may not be exact.
             let _ = model.read_rows(role, row..row + 1, &mut out[..cols]);
             let _ = model.read_groups(role, row..row + 1, &mut groups[..cols / GROUP]);
+            let _ = model.read_steps(role, row..row + 1, &mut steps[..cols / GROUP]);
         }
     }
 }

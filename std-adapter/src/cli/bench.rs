@@ -93,8 +93,9 @@ fn time_decode(
     args: &BenchArgs,
 ) -> Result<(f64, u32, usize), CliError> {
     let decoding = args.decode.decoding(model, 0)?;
+    args.decode.announce(&decoding);
     let mut memory = Memory::default();
-    let settings = args.machine.settings(decoding.canvas);
+    let settings = decoding.settings(args.machine.threads(), args.machine.kernels);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     let length = decoding.length;
     with_session(&mut *network, &decoding, |session| {

@@ -150,13 +150,14 @@ impl Chat<'_> {
                 return Err(error);
             }
         };
-        let settings = self.args.machine.settings(decoding.canvas);
+        self.args.decode.announce(&decoding);
+        let settings = decoding.settings(self.args.machine.threads(), self.args.machine.kernels);
         let mut network = self.runtime.network(&settings, &mut self.memory).problem()?;
         let mut outcome = Outcome::of(&*network, load + started.elapsed(), ids.len());
         with_session(&mut *network, &decoding, |session| {
             session.begin(&ids, decoding.length, decoding.options).problem()?;
-            let (style, steps) = (self.args.style(), decoding.steps_planned());
-            let view = live_view(&self.tokenizer, self.model, style, steps, Duration::ZERO);
+            let style = self.args.style();
+            let view = live_view(&self.tokenizer, self.model, style, &decoding, Duration::ZERO);
             let gone = outcome.run(session, view.answer_only())?;
             outcome.take_answer((self.model, &self.tokenizer), &decoding, session, &gone);
             Ok(())

@@ -1,15 +1,11 @@
 //! `demask eval`: a model's score on a task.
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs};
-use super::run::{tokenizer_of, with_session};
+use super::solve::{Answer, Solver, Unsolved};
 use super::{CliError, Problem};
 use crate::harness::snips::{self, Example, SnipsScore};
 use crate::load::LoadedModel;
-use crate::prompt;
-use crate::runtime::{Memory, Runtime, Settings};
 use clap::{Args, ValueEnum};
-use demask::decode::Needs;
-use demask::text::Specials;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
@@ -45,12 +41,6 @@ pub(super) struct EvalArgs {
     json: bool,
 }
 
-/// Answer to one example.
-struct Answer {
-    text: String,
-    forwards: u32,
-}
-
 pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let Task::Snips = args.task;
     let model = args.model.open()?;
@@ -69,14 +59,17 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
     print(&score, forwards as f64 / answers.len().max(1) as f64, seconds, args.json)
 }
 
-/// Decodes every example on its own thread: small models gain more from that than from splitting
-/// rows, and the answers are the same.
+/// Answers every example, each on one thread.
 fn answer_all(
     model: &LoadedModel,
     examples: &[Example],
     args: &EvalArgs,
 ) -> Result<Vec<Answer>, CliError> {
     let runtime = args.model.runtime(model)?;
+    let solver = Solver { model, runtime: &runtime, kernels: args.machine.kernels };
+    if let Some(first) = examples.first() {
+        args.decode.announce(&solver.prepare(&first.render().0, &args.decode)?.1);
+    }
     let style = "{bar:40} {pos}/{len} utterances, {eta} left";
     let bar = ProgressBar::new(examples.len() as u64)
         .with_style(ProgressStyle::with_template(style).problem()?);
@@ -86,40 +79,17 @@ fn answer_all(
         examples
             .par_iter()
             .map(|example| {
-                let answer = answer_one(model, &runtime, example, args);
+                let answer = solver.solve(&example.render().0, &args.decode);
                 bar.inc(1);
-                answer
+                answer.map_err(|unsolved| match unsolved {
+                    Unsolved::Refused(reason) => CliError::new(reason),
+                    Unsolved::Failed(error) => error,
+                })
             })
             .collect()
     });
     bar.finish_and_clear();
     answers
-}
-
-fn answer_one(
-    model: &LoadedModel,
-    runtime: &Runtime<'_>,
-    example: &Example,
-    args: &EvalArgs,
-) -> Result<Answer, CliError> {
-    let tokenizer = tokenizer_of(model)?;
-    let (utterance, _) = example.render();
-    let ids = prompt::encode(model.prompt(), &tokenizer, &utterance).problem()?;
-    let decoding = args.decode.decoding(model, ids.len())?;
-    let mut memory = Memory::default();
-    let settings = Settings {
-        canvas: decoding.canvas,
-        threads: 1,
-        kernels: args.machine.kernels,
-        needs: Needs::NONE,
-    };
-    let mut network = runtime.network(&settings, &mut memory).problem()?;
-    with_session(&mut *network, &decoding, |session| {
-        session.begin(&ids, decoding.length, decoding.options).problem()?;
-        session.run(&mut ()).problem()?;
-        let text = prompt::decode(&tokenizer, session.answer(), Specials::Skip);
-        Ok(Answer { text, forwards: session.forwards() })
-    })
 }
 
 fn print(score: &SnipsScore, forwards: f64, seconds: f64, as_json: bool) -> Result<(), CliError> {

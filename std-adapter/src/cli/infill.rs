@@ -40,16 +40,16 @@ pub(super) fn run(args: &InfillArgs) -> Result<(), CliError> {
     let canvas = parse_gaps(&tokenizer, &args.text, mask, model.config().context as usize)?;
     let masks = canvas.iter().filter(|id| **id == mask).count();
     let decoding = args.decode.infilling(&model, canvas.len(), masks)?;
+    args.decode.announce(&decoding);
     let runtime = args.model.runtime(&model)?;
     let mut memory = Memory::default();
-    let settings = args.machine.settings(decoding.canvas);
+    let settings = decoding.settings(args.machine.threads(), args.machine.kernels);
     let mut network = runtime.network(&settings, &mut memory).problem()?;
     let mut outcome = Outcome::of(&*network, opened.elapsed(), canvas.len());
     with_session(&mut *network, &decoding, |session| {
         session.begin_infill(&canvas, decoding.options).problem()?;
-        let steps = decoding.steps_planned();
         let style = args.output.style();
-        let view = live_view(&tokenizer, &model, style, steps, Duration::ZERO);
+        let view = live_view(&tokenizer, &model, style, &decoding, Duration::ZERO);
         outcome.run(session, view)?;
         outcome.tokens = session.canvas().to_vec();
         outcome.text = prompt::decode(&tokenizer, &outcome.tokens, Specials::Render);

@@ -70,6 +70,8 @@ pub struct LiveView<'t, W: Write> {
     /// Masks at the start; 0 before there is a canvas.
     masks_at_start: usize,
     status: Status,
+    /// What decodes, for the line below the counts.
+    method: Vec<String>,
     started: Instant,
     /// Time spent showing; the status line counts only the model's.
     showing: Duration,
@@ -103,6 +105,7 @@ impl<'t, W: Write> LiveView<'t, W> {
             answer_only: false,
             masks_at_start: 0,
             status: Status::default(),
+            method: Vec::new(),
             started: Instant::now(),
             showing: Duration::ZERO,
             last_frame: None,
@@ -113,6 +116,12 @@ impl<'t, W: Write> LiveView<'t, W> {
     #[must_use]
     pub fn answer_only(self) -> Self {
         Self { answer_only: true, ..self }
+    }
+
+    /// The same, naming the method and how many rows its cache plan lets a step compute.
+    #[must_use]
+    pub fn of_method(self, policy: String, cache: String) -> Self {
+        Self { method: vec![policy, format!("cache {cache}")], ..self }
     }
 
     /// Shows the canvas before the first step and starts the clock. Tokens that it holds count as
@@ -145,7 +154,7 @@ impl<'t, W: Write> LiveView<'t, W> {
 
     fn show_result(&mut self) {
         self.hold_frame();
-        let totals = self.status.totals(self.model_time());
+        let totals = self.status.totals(&self.method, self.model_time());
         match self.style {
             Style::Live { color, .. } => {
                 self.marks.iter_mut().for_each(|mark| mark.fresh = false);
@@ -156,7 +165,10 @@ impl<'t, W: Write> LiveView<'t, W> {
                 let bytes = self.screen.redraw(&rows, size, color);
                 self.write(&bytes);
             }
-            Style::Plain { .. } => self.write(&format!("{}\n", totals.join(", "))),
+            Style::Plain { .. } => {
+                let parts = [totals.counts, totals.method].concat();
+                self.write(&format!("{}\n", parts.join(", ")));
+            }
             Style::Silent => {}
         }
     }
@@ -175,21 +187,45 @@ impl<'t, W: Write> LiveView<'t, W> {
     /// Takes over what a step changed.
     fn note(&mut self, event: &StepEvent<'_>) {
         if self.canvas.len() != event.canvas.len() {
-            // `begin` was left out: the canvas before this step is the one without its commits.
-            let mut before = event.canvas.to_vec();
-            for commit in event.commits {
-                before[commit.position as usize] = self.vocabulary.mask_id;
-            }
-            self.reset(&before);
+            self.follow_length(event);
         }
         self.canvas.copy_from_slice(event.canvas);
-        self.marks.iter_mut().for_each(|mark| mark.fresh = false);
-        for commit in event.commits {
-            let confidence = status::confidence(commit, event.scores);
-            self.marks[commit.position as usize] =
-                Mark { confidence: Some(confidence), fresh: true };
+        for mark in &mut self.marks {
+            (mark.fresh, mark.taken_back) = (false, false);
         }
-        self.status.note(event);
+        for decision in event.commits.iter().chain(event.revisions) {
+            let mark = match decision.token == self.vocabulary.mask_id {
+                true => Mark { taken_back: true, ..Mark::default() },
+                false => Mark {
+                    confidence: Some(status::confidence(decision, event.scores)),
+                    fresh: true,
+                    taken_back: false,
+                },
+            };
+            if let Some(place) = self.marks.get_mut(decision.position as usize) {
+                *place = mark;
+            }
+        }
+        self.status.note(event, self.vocabulary.mask_id);
+    }
+
+    /// The canvas has another length: the policy has put masks in, or cut it. Or `begin` was left out.
+    fn follow_length(&mut self, event: &StepEvent<'_>) {
+        // The canvas before this step is the one without its commits.
+        let mut before = event.canvas.to_vec();
+        for commit in event.commits {
+            before[commit.position as usize] = self.vocabulary.mask_id;
+        }
+        if self.canvas.is_empty() {
+            return self.reset(&before);
+        }
+        let (old, new) = (self.canvas.len(), before.len());
+        let same = self.canvas.iter().zip(&before).take_while(|(a, b)| a == b).count();
+        let put_in = std::iter::repeat_n(Mark::default(), new.saturating_sub(old));
+        self.marks.splice(same..same, put_in);
+        self.marks.truncate(new);
+        self.status.grow(new.saturating_sub(old));
+        self.canvas = before;
     }
 
     /// One frame: the canvas, or as much of it as fits, and the status line.
@@ -197,7 +233,7 @@ impl<'t, W: Write> LiveView<'t, W> {
         let Style::Live { color, .. } = self.style else { return };
         self.hold_frame();
         let size = (self.size)();
-        let mut status = self.status_rows(&self.status.now(self.model_time()), size);
+        let mut status = self.status_rows(&self.status.now(&self.method, self.model_time()), size);
         // On a small screen the canvas matters more.
         status.truncate((size.rows / 3).max(1));
         let mut rows = frame::wrap(self.cells(self.shown_from()), size.width());
@@ -233,11 +269,15 @@ impl<'t, W: Write> LiveView<'t, W> {
         text::cells(&self.tokenizer, self.vocabulary, glyphs, &self.canvas, &self.marks, from)
     }
 
-    fn status_rows(&self, parts: &[String], size: Size) -> Vec<Row> {
+    fn status_rows(&self, lines: &status::Lines, size: Size) -> Vec<Row> {
         let separator = if self.style.unicode() { " · " } else { ", " };
-        let lines = status::fold(parts, separator, size.width());
-        let row = |line: &String| frame::wrap(text::plain_cells(line), size.width());
-        lines.iter().flat_map(row).collect()
+        // Without a method there is only the time, which ends the line of counts.
+        let groups = match self.method.is_empty() {
+            true => vec![[lines.counts.as_slice(), &lines.method].concat()],
+            false => vec![lines.counts.clone(), lines.method.clone()],
+        };
+        let lines = groups.iter().flat_map(|parts| status::fold(parts, separator, size.width()));
+        lines.flat_map(|line| frame::wrap(text::plain_cells(&line), size.width())).collect()
     }
 
     /// Leaves the last frame on screen for its time. A slow model never waits here.

@@ -12,9 +12,12 @@ pub mod options;
 mod outcome;
 mod pack;
 mod plan;
+mod policies;
 mod processor;
 mod quantize;
 mod run;
+mod solve;
+mod sweep;
 mod table;
 mod tokenize;
 
@@ -36,6 +39,9 @@ Examples:
   demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4
   demask eval model.dmk --task snips --data valid.jsonl
+  demask policies
+  demask run intents --prompt \"play some jazz\" --policy threshold:p=0.8 --cache none --explain
+  demask sweep intents --task valid.jsonl --policies threshold:0.9 threshold:0.7 --caches none dual
   demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
 ";
@@ -68,12 +74,16 @@ enum Command {
     Infill(infill::InfillArgs),
     /// Score a model on a task
     Eval(eval::EvalArgs),
+    /// Compare ways of decoding on a task
+    Sweep(sweep::SweepArgs),
     /// Show what is in a model
     Inspect(inspect::InspectArgs),
     /// Write an image, or another GGUF file, with weights of another type
     Quantize(quantize::QuantizeArgs),
     /// Write an image that a processor runs where it lies
     Pack(pack::PackArgs),
+    /// List the policies, schedules, cache plans and end rules
+    Policies(policies::PoliciesArgs),
     /// Count the bytes of memory and flash that a model needs
     Plan(plan::PlanArgs),
     /// Show the tokens of a text, or the text of tokens
@@ -138,9 +148,11 @@ pub fn main() -> ExitCode {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Infill(args)) => infill::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
+        Some(Command::Policies(args)) => policies::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Tokenize(args)) => tokenize::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),

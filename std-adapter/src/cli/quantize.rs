@@ -114,6 +114,12 @@ fn all_cores() -> usize {
 }
 
 fn to_gguf(args: &QuantizeArgs) -> Result<(), CliError> {
+    if args.embedding.is_some() || args.processor.is_some() || args.security_counter != 0 {
+        return Err(CliError::new(
+            "--embedding-type, --for and --security-counter are for images; leave them out, or give \
+             an output that ends in .dmk",
+        ));
+    }
     let file_type: FileType = args.stored_as.parse().map_err(CliError::new)?;
     let access = if args.reading.no_mmap { Access::Copied } else { Access::Mapped };
     let file = GgufFile::open(&args.source, access).map_err(|error| {

@@ -1,12 +1,11 @@
 //! `demask run`, and the demo.
 
 use super::live::{LiveView, Style};
-use super::options::{
-    AnyCache, AnyEos, AnyPolicy, DecodeArgs, Decoding, MachineArgs, ModelArgs, OutputArgs,
-};
+use super::options::{DecodeArgs, Decoding, MachineArgs, ModelArgs, OutputArgs};
 use super::outcome::Outcome;
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
+use crate::methods::{AnyCache, AnyEos, AnyPolicy, AnySchedule};
 use crate::prompt;
 use crate::runtime::{Memory, Network, Runtime};
 use clap::Args;
@@ -93,14 +92,14 @@ struct Job<'a> {
 fn answer(job: &Job<'_>, decode: &DecodeArgs, output: &OutputArgs) -> Result<(), CliError> {
     let tokenizer = tokenizer_of(job.model)?;
     let decoding = decode.decoding(job.model, job.prompt.len())?;
+    decode.announce(&decoding);
     let mut memory = Memory::default();
-    let settings = job.machine.settings(decoding.canvas);
+    let settings = decoding.settings(job.machine.threads(), job.machine.kernels);
     let mut network = job.runtime.network(&settings, &mut memory).problem()?;
     let mut outcome = Outcome::of(&*network, job.opened.elapsed(), job.prompt.len());
     with_session(&mut *network, &decoding, |session| {
         session.begin(&job.prompt, decoding.length, decoding.options).problem()?;
-        let steps = decoding.steps_planned();
-        let view = live_view(&tokenizer, job.model, output.style(), steps, job.frame);
+        let view = live_view(&tokenizer, job.model, output.style(), &decoding, job.frame);
         let gone = outcome.run(session, view)?;
         outcome.take_answer((job.model, &tokenizer), &decoding, session, &gone);
         Ok(())
@@ -112,18 +111,23 @@ pub(super) fn live_view<'t>(
     tokenizer: &Tokenizer<'t>,
     model: &LoadedModel,
     style: Style,
-    steps: usize,
+    decoding: &Decoding,
     frame: Duration,
 ) -> LiveView<'t, std::io::Stdout> {
-    let c = model.config();
-    let vocabulary =
-        demask::Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id };
-    LiveView::new(std::io::stdout(), style, tokenizer, vocabulary, steps, frame)
+    let (vocabulary, steps) = (model.config().into(), decoding.steps_planned());
+    let view = LiveView::new(std::io::stdout(), style, tokenizer, vocabulary, steps, frame);
+    view.of_method(decoding.choice.policy.names(), decoding.choice.cache.names())
 }
 
 /// A session with everything chosen at run time.
-pub(super) type AnySession<'s, 'n> =
-    Session<'s, &'s mut (dyn Network + 'n), AnyPolicy, demask::decode::Even, AnyEos, AnyCache>;
+pub(super) type AnySession<'s, 'n> = Session<
+    's,
+    &'s mut (dyn Network + 'n),
+    AnyPolicy<'s>,
+    AnySchedule<'s>,
+    AnyEos<'s>,
+    AnyCache<'s>,
+>;
 
 /// Builds a session around a network and lends it to `work`.
 pub(super) fn with_session<'n, R>(
@@ -133,6 +137,7 @@ pub(super) fn with_session<'n, R>(
 ) -> Result<R, CliError> {
     let mut memory = Memory::for_session(decoding.canvas).problem()?;
     let memory = SessionMemory::carve(memory.bytes(), decoding.canvas).problem()?;
-    let mut session = Session::new(network, memory, decoding.method());
+    let mut parts = decoding.memory()?;
+    let mut session = Session::new(network, memory, decoding.method(&mut parts)?);
     work(&mut session)
 }

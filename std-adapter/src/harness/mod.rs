@@ -2,3 +2,4 @@
 
 mod python_json;
 pub mod snips;
+pub mod task;

@@ -8,6 +8,7 @@ use demask::ModelImage;
 use demask::image::{ModelConfig, TensorRole};
 use demask::packed::{GROUP, Group, WeightFormat};
 use demask_quant::ggml::{BlockError, GgmlType};
+use demask_quant::round::Steps;
 use demask_quant::{BoxError, ImageWeights, WeightSource};
 use std::ops::Range;
 
@@ -136,6 +137,18 @@ impl WeightSource for Weights<'_> {
                 }
             }
         }
+    }
+
+    fn read_steps(
+        &self,
+        role: TensorRole,
+        first_row: usize,
+        out: &mut [Steps],
+    ) -> Result<bool, BoxError> {
+        let From::Gguf(model) = &self.from else { return Ok(false) };
+        let cols = role.shape(self.config).1;
+        let rows = first_row..first_row + out.len() / cols.div_ceil(GROUP).max(1);
+        Ok(model.read_steps(role, rows, out)?)
     }
 
     fn release(&self, role: TensorRole, rows: Range<usize>) {

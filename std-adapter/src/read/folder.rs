@@ -13,7 +13,9 @@ use super::adaln::Modulation;
 use super::families::{Place, Source, Stored};
 use super::generation::GenerationDefaults;
 use super::hf_config::{ConfigError, HfConfig};
-use super::safetensors::{StoredType, Weights, WeightsError, check_finite};
+use super::rows::check_finite;
+use super::safetensors::{StoredType, Weights, WeightsError};
+use super::{RowsError, and_more};
 use crate::mmap::Access;
 
 /// Why a folder was refused.
@@ -67,10 +69,6 @@ pub enum FolderError {
         /// Rows and columns from the configuration.
         expected: (usize, usize),
     },
-}
-
-fn and_more(count: usize) -> String {
-    if count == 0 { String::new() } else { format!(" (and {count} more)") }
 }
 
 /// An opened folder. The weights stay on disk and are read row by row.
@@ -141,7 +139,7 @@ impl HfFolder {
         let wanted = rows.end.checked_sub(rows.start).and_then(|count| count.checked_mul(cols));
         if rows.end > have || wanted != Some(out.len()) {
             let (tensor, buffer) = (source.name(), out.len());
-            return Err(WeightsError::Request { tensor, rows, have, cols, buffer });
+            return Err(RowsError::Request { tensor, rows, have, cols, buffer }.into());
         }
         let first = rows.start;
         if matches!(source.place, Place::Zeros) {

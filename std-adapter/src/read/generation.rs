@@ -1,8 +1,9 @@
 //! How a model's publishers generate with it: `generation_config.json`, and what `config.json`
 //! tells about blocks.
 //!
-//! These are defaults for the command line. They change which tokens are chosen, never the
-//! arithmetic of the network, so a field that is not known is passed over.
+//! The command takes end tokens, threshold and sub-blocks as its defaults; the rest is there for users
+//! of the library. All of it changes which tokens are chosen, never the arithmetic of the network, so a
+//! field that is not known is passed over.
 
 use std::path::Path;
 

@@ -11,11 +11,14 @@ pub mod folder;
 pub mod generation;
 pub mod gguf;
 pub mod hf_config;
+mod rows;
 pub mod safetensors;
 pub mod tokenizer_json;
 
 use std::io::{self, Read};
 use std::path::Path;
+
+pub use rows::RowsError;
 
 /// Reads a small file whole, refusing one that is longer than `cap` bytes or not a regular file.
 pub(crate) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
@@ -39,4 +42,9 @@ pub(crate) fn shortened(text: &str) -> String {
         out.push_str("...");
     }
     out
+}
+
+/// How many more there are than the one that a message names.
+pub(crate) fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" (and {count} more)") }
 }

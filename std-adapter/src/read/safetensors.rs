@@ -17,7 +17,8 @@ use serde::Deserialize;
 pub use self::error::WeightsError;
 use self::shard::Shard;
 pub use self::shard::StoredType;
-use super::read_capped;
+use super::rows::check_finite;
+use super::{RowsError, read_capped};
 use crate::mmap::Access;
 
 const SINGLE: &str = "model.safetensors";
@@ -123,8 +124,8 @@ impl Weights {
     /// Reads `rows` of a tensor as f32 into `out` `[rows, cols]`.
     ///
     /// # Errors
-    /// As [`Self::shape`]; [`WeightsError::Request`] when the rows do not exist or do not fill
-    /// `out`; [`WeightsError::NotFinite`] for the first NaN or infinity.
+    /// As [`Self::shape`]; [`RowsError`] when the rows do not exist or do not fill `out`, and for the
+    /// first NaN or infinity.
     pub fn read_rows(
         &self,
         tensor: &str,
@@ -135,7 +136,7 @@ impl Weights {
         let (shard, info) = self.find(tensor)?;
         let kind = StoredType::of(tensor, info.dtype)?;
         let buffer = out.len();
-        let request = || WeightsError::Request {
+        let request = || RowsError::Request {
             tensor: tensor.to_owned(),
             rows: rows.clone(),
             have,
@@ -144,10 +145,10 @@ impl Weights {
         };
         let count = rows.end.checked_sub(rows.start).ok_or_else(request)?;
         if rows.end > have || count.checked_mul(cols) != Some(out.len()) {
-            return Err(request());
+            return Err(request().into());
         }
         shard.read(kind, info, rows.start * cols, out)?.ok_or_else(request)?;
-        check_finite(tensor, rows.start, cols, out)
+        Ok(check_finite(tensor, rows.start, cols, out)?)
     }
 
     /// How a tensor's numbers are stored.
@@ -164,24 +165,6 @@ impl Weights {
         shard
             .and_then(|shard| Some((shard, shard.info(tensor)?)))
             .ok_or_else(|| WeightsError::NoTensor(tensor.to_owned()))
-    }
-}
-
-/// Refuses NaN and infinity in `values` `[rows, cols]`, which are a tensor's rows from `first` on.
-pub(super) fn check_finite(
-    tensor: &str,
-    first: usize,
-    cols: usize,
-    values: &[f32],
-) -> Result<(), WeightsError> {
-    match values.iter().position(|v| !v.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(WeightsError::NotFinite {
-            tensor: tensor.to_owned(),
-            row: first + at / cols,
-            column: at % cols,
-            value: values[at],
-        }),
     }
 }
 

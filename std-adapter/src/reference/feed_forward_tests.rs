@@ -1,18 +1,6 @@
 use super::*;
 
-const PLAIN: Experts = Experts {
-    count: 6,
-    per_token: 2,
-    ffn_dim: 16,
-    shared_ffn_dim: 0,
-    dense_layers: 0,
-    groups: 1,
-    groups_per_token: 1,
-    sigmoid: false,
-    choice_bias: false,
-    normalize: false,
-    scale: 1.0,
-};
+const PLAIN: Experts = Experts::plain(6, 2, 16);
 
 fn route(settings: Experts, scores: [f32; 6], bias: Option<[f32; 6]>) -> Vec<(usize, f32)> {
     let none = || Matrix::read((0, 1), |_, _| Ok::<_, ()>(())).unwrap();

@@ -58,8 +58,7 @@ impl<'a> Float<'a> {
 
 impl Model for Float<'_> {
     fn vocabulary(&self) -> Vocabulary {
-        let c = self.model.config();
-        Vocabulary { size: c.vocab_size, mask_id: c.mask_id, eos_id: c.eos_id }
+        self.model.config().into()
     }
 
     fn max_canvas(&self) -> usize {

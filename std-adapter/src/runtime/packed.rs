@@ -4,10 +4,8 @@ use super::{HOST_TILE, Memory, Network, RuntimeError, Settings};
 use crate::detect::WithKernels;
 use crate::load::LoadedModel;
 use crate::pool::Pool;
-use demask::decode::{Needs, Sampling, Score};
-use demask::image::Attention;
 use demask::packed::Layout;
-use demask::{Engine, ForwardError, Kernels, Limits, Model, ModelImage, Pass, Plan, Vocabulary};
+use demask::{Engine, ForwardError, Kernels, Limits, ModelImage, Plan};
 use demask_quant::{
     ImageBuffer, ImageWeights, PackProgress, Quantization, Sections, WeightSource, pack_image,
 };
@@ -113,56 +111,15 @@ impl<'a> WithKernels for BuildEngine<'a> {
         let plan = Plan::new(image.config(), &limits)?;
         *self.memory = Memory::new(plan.bytes());
         let (memory, _) = plan.carve(self.memory.bytes())?;
-        Ok(Box::new(Packed(Engine::new(&image, memory, kernels, self.pool)?)))
+        Ok(Box::new(Engine::new(&image, memory, kernels, self.pool)?))
     }
 }
 
-/// The packed engine.
-struct Packed<'a, K>(Engine<'a, K, Pool>);
-
-impl<K: Kernels> Model for Packed<'_, K> {
-    fn vocabulary(&self) -> Vocabulary {
-        self.0.vocabulary()
-    }
-
-    fn max_canvas(&self) -> usize {
-        self.0.max_canvas()
-    }
-
-    fn score(
-        &mut self,
-        pass: &Pass<'_>,
-        sampling: &Sampling,
-        scores: &mut [Score],
-    ) -> Result<(), ForwardError> {
-        self.0.score(pass, sampling, scores)
-    }
-
-    fn attention(&self) -> Attention {
-        self.0.attention()
-    }
-
-    fn shifted_logits(&self) -> bool {
-        self.0.shifted_logits()
-    }
-
-    fn gives(&self) -> Needs {
-        self.0.gives()
-    }
-
-    fn begin(&mut self) {
-        self.0.begin();
-    }
-
-    fn slide(&mut self, keep: usize, drop: usize) -> bool {
-        self.0.slide(keep, drop)
-    }
-}
-
-impl<K: Kernels> Network for Packed<'_, K> {
+impl<K: Kernels> Network for Engine<'_, K, Pool> {
     fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
-        let mut out = vec![0.0; canvas.len() * self.0.config().vocab_size as usize];
-        self.0.logits(canvas, &mut out)?;
+        let mut out = vec![0.0; canvas.len() * self.config().vocab_size as usize];
+        // The engine's own method, which has this name as well.
+        Engine::logits(self, canvas, &mut out)?;
         Ok(out)
     }
 

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::gguf::{NewTensor, write};
 use crate::atomic::{WriteError, write_atomic};
+use crate::read::RowsError;
 use crate::read::gguf::value::Value;
 use crate::read::gguf::{GgufError, GgufFile, GgufTensor, SPLIT_KEYS};
 
@@ -264,7 +265,7 @@ fn convert(
     while first < rows {
         let next = rows.min(first.saturating_add(rows_at_a_time));
         let values = first * cols..next * cols;
-        let refused = || GgufError::Request {
+        let refused = || RowsError::Request {
             tensor: tensor.name().to_owned(),
             rows: first..next,
             have: rows,
@@ -273,10 +274,10 @@ fn convert(
         };
         if stored_as == tensor.stored_as() {
             let copied = tensor.with_blocks(values.clone(), |blocks| out.write_all(blocks))?;
-            copied.ok_or_else(refused)??;
+            copied.ok_or_else(|| GgufError::from(refused()))??;
         } else {
             let blocks = recode(tensor, &values, cols, stored_as)?;
-            out.write_all(&blocks.ok_or_else(refused)?)?;
+            out.write_all(&blocks.ok_or_else(|| GgufError::from(refused()))?)?;
         }
         tensor.release(values);
         first = next;

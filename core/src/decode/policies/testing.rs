@@ -47,7 +47,7 @@ pub(crate) fn view<'a>(canvas: &'a [u32], open: &'a [u8], scores: &'a [Score]) -
         quota: 1,
         mask_id: MASK,
         eos_id: EOS,
-        eos_weight: 1.0,
+        eos_weight: None,
         seed: 0,
         scores,
         shadows: &[],

@@ -13,16 +13,12 @@ impl CommitPolicy for Threshold {
     }
 
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
+        let mut sure = 0;
         for score in view.candidates() {
             let commit = view.proposed(score);
-            if commit.confidence >= self.0 {
-                edit.offer(commit, usize::MAX);
-            }
-        }
-        if edit.commits().is_empty() {
-            for score in view.candidates() {
-                edit.offer(view.proposed(score), 1);
-            }
+            sure += usize::from(commit.confidence >= self.0);
+            // As many of the best as are sure so far are all of these.
+            edit.offer(commit, sure.max(1));
         }
     }
 }

@@ -13,6 +13,7 @@ mod neon;
 mod quantize;
 mod rows;
 mod rows4;
+mod rows4x8;
 mod tiles;
 
 pub use dot_prod::DotProd;

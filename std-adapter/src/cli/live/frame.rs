@@ -69,7 +69,8 @@ pub(super) fn window(rows: &[Row], room: usize, block: &Range<usize>) -> Range<u
         return 0..rows.len();
     }
     let in_block = |row: &Row| row.cells.iter().any(|cell| block.contains(&cell.position));
-    let with_mask = |row: &Row| row.cells.iter().any(|cell| cell.look == Look::Mask);
+    let with_mask =
+        |row: &Row| row.cells.iter().any(|cell| matches!(cell.look, Look::Mask | Look::TakenBack));
     let first = rows.iter().position(in_block).unwrap_or(0);
     let last = rows.iter().rposition(in_block).unwrap_or(rows.len() - 1);
     let to_fill = rows.iter().position(|row| in_block(row) && with_mask(row)).unwrap_or(last);
@@ -132,7 +133,9 @@ fn attributes(look: Look, color: bool) -> String {
         (Look::Fresh(confidence), true) => {
             format!("1;38;5;16;48;5;{}", shade(&FRESH, confidence))
         }
-        (Look::Fresh(_), false) => "7".into(),
+        // Magenta: no shade of confidence.
+        (Look::TakenBack, true) => "1;38;5;201".into(),
+        (Look::Fresh(_) | Look::TakenBack, false) => "7".into(),
         (Look::Bare, _) | (Look::Settled(_), false) => String::new(),
     }
 }

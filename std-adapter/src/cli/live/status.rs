@@ -17,6 +17,18 @@ pub(super) struct Status {
     /// Tokens of all steps.
     tokens: usize,
     masks: usize,
+    /// In the last step, and in all.
+    rows: (usize, usize),
+    taken_back: (usize, usize),
+    replaced: (usize, usize),
+}
+
+/// The lines below a canvas, each as parts that stay together.
+pub(super) struct Lines {
+    /// Steps, tokens, masks.
+    pub(super) counts: Vec<String>,
+    /// Method, rows, revisions, time.
+    pub(super) method: Vec<String>,
 }
 
 impl Status {
@@ -24,44 +36,78 @@ impl Status {
         Self { steps_planned, masks_at_start: masks, masks, ..Self::default() }
     }
 
-    pub(super) fn note(&mut self, event: &StepEvent<'_>) {
+    pub(super) fn note(&mut self, event: &StepEvent<'_>, mask: u32) {
         self.steps += 1;
         self.forwards = event.forward + 1;
         self.committed = event.commits.len();
         self.tokens += event.commits.len();
         self.masks = event.masks;
+        let taken_back = event.revisions.iter().filter(|revision| revision.token == mask).count();
+        let add = |(_, all): (usize, usize), now| (now, all + now);
+        self.rows = add(self.rows, event.rows);
+        self.taken_back = add(self.taken_back, taken_back);
+        self.replaced = add(self.replaced, event.revisions.len() - taken_back);
     }
 
-    /// Below a live canvas.
-    pub(super) fn now(&self, time: Duration) -> [String; 6] {
-        self.parts(format!("+{}", tokens(self.committed)), time)
+    /// The canvas has grown by masks.
+    pub(super) fn grow(&mut self, masks: usize) {
+        self.masks_at_start += masks;
+        self.masks += masks;
+    }
+
+    /// Below a live canvas; `method` says what decodes.
+    pub(super) fn now(&self, method: &[String], time: Duration) -> Lines {
+        let last = |(now, _): (usize, usize)| now;
+        self.lines(format!("+{}", tokens(self.committed)), method, last, time)
     }
 
     /// After the last step.
-    pub(super) fn totals(&self, time: Duration) -> [String; 6] {
-        self.parts(tokens(self.tokens), time)
+    pub(super) fn totals(&self, method: &[String], time: Duration) -> Lines {
+        self.lines(tokens(self.tokens), method, |(_, all)| all, time)
     }
 
-    fn parts(&self, tokens: String, time: Duration) -> [String; 6] {
+    fn lines(
+        &self,
+        tokens: String,
+        method: &[String],
+        which: fn((usize, usize)) -> usize,
+        time: Duration,
+    ) -> Lines {
         let planned = match self.steps_planned {
             0 => String::new(),
             planned => format!("/{planned}"),
         };
-        [
+        let counts = vec![
             format!("step {}{planned}", self.steps),
             format!("forwards {}", self.forwards),
             tokens,
             format!("{:.1} tokens/forward", self.tokens as f64 / f64::from(self.forwards.max(1))),
             format!("{} mask{} left", self.masks, plural(self.masks)),
-            format!("{:.2} s", time.as_secs_f64()),
-        ]
+        ];
+        let mut of_method = method.to_vec();
+        if !method.is_empty() {
+            of_method.push(format!("rows {}", which(self.rows)));
+        }
+        // Most methods take nothing back: for them there is nothing to say.
+        for ((now, all), what) in [(self.taken_back, "taken back"), (self.replaced, "replaced")] {
+            if all > 0 {
+                of_method.push(format!("{} {what}", which((now, all))));
+            }
+        }
+        of_method.push(format!("{:.2} s", time.as_secs_f64()));
+        Lines { counts, method: of_method }
     }
 
-    /// One line of a pipe, in columns.
+    /// One line of a pipe, in columns: `+` committed, `-` taken back, `~` replaced.
     pub(super) fn plain(&self, text: &str) -> String {
         let steps = digits(self.steps_planned);
         let masks = digits(self.masks_at_start);
-        let committed = format!("+{}", self.committed);
+        let mut committed = format!("+{}", self.committed);
+        for (sign, (count, _)) in [("-", self.taken_back), ("~", self.replaced)] {
+            if count > 0 {
+                committed += &format!(" {sign}{count}");
+            }
+        }
         format!(
             "{:>steps$}  {committed:>width$}  {:>masks$} left  {text}\n",
             self.steps,

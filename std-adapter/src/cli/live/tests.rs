@@ -1,6 +1,7 @@
 //! Frames and lines as they reach the terminal.
 
 mod parts;
+mod revisions;
 mod terminal;
 
 use super::*;

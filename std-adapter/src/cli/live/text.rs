@@ -15,6 +15,8 @@ pub(super) struct Mark {
     pub(super) confidence: Option<f32>,
     /// Committed in the last step.
     pub(super) fresh: bool,
+    /// Became a mask again in the last step.
+    pub(super) taken_back: bool,
 }
 
 /// How a character looks.
@@ -26,6 +28,8 @@ pub(super) enum Look {
     Given,
     /// Not decided yet.
     Mask,
+    /// Decided before, and a mask again since this step.
+    TakenBack,
     /// End token.
     End,
     /// Committed in an earlier step, with this confidence.
@@ -122,7 +126,8 @@ pub(super) fn cells(
     for (position, &id) in canvas.iter().enumerate().skip(from) {
         if id == vocabulary.mask_id {
             writer.close();
-            writer.put(glyphs.mask, position, Look::Mask);
+            let back = marks.get(position).is_some_and(|mark| mark.taken_back);
+            writer.put(glyphs.mask, position, if back { Look::TakenBack } else { Look::Mask });
         } else if id == vocabulary.eos_id {
             writer.end_token(position);
         } else {

@@ -1,13 +1,14 @@
-//! How a canvas is decoded.
+//! What can be said about decoding.
 
 use super::super::CliError;
-use super::method::{AnyCache, AnyEos, AnyMethod, AnyPolicy};
+use super::decoding::Decoding;
 use crate::load::LoadedModel;
-use clap::{Args, ValueEnum};
-use demask::cache::{BlockCache, DualCache, NoCache, PrefixCache};
-use demask::decode::{Even, Threshold, TopQ};
+use crate::methods::presets::{self, Block, Level, Preset};
+use crate::methods::{Choice, Counts, End, Plan, Policy, Spec, Value};
+use clap::Args;
+use demask::Options;
+use demask::decode::Filter;
 use demask::image::{Attention, ModelConfig};
-use demask::{Method, Options};
 
 /// Generation length when none is asked for.
 const DEFAULT_LENGTH: usize = 56;
@@ -16,28 +17,29 @@ const BLOCK: usize = 32;
 /// Commit threshold of `--policy threshold` when none is given (Fast-dLLM's).
 const DEFAULT_THRESHOLD: f32 = 0.9;
 
-/// Which positions are committed in a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PolicyName {
-    /// The schedule's count of most confident tokens (LLaDA)
-    LowConfidence,
-    /// Every token at least as confident as --threshold (Fast-dLLM)
-    Threshold,
-}
-
-/// When a text is finished.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum EosName {
-    /// At the first end token with no mask before it
-    #[default]
-    Stop,
-    /// When every mask is filled
-    Fill,
-}
-
 /// How a canvas is decoded.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DecodeArgs {
+    /// Published settings of the model's family; everything else that is said goes before them
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub preset: Option<Level>,
+    /// Commit policy, as NAME or NAME:PARAMETER=VALUE,...; `demask policies` lists them [default:
+    /// threshold for several blocks or with --threshold, low-confidence for one block or with --steps]
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<Spec<Policy>>,
+    /// How many tokens a step commits, for policies that follow a schedule [default: even]
+    #[arg(long, value_name = "SCHEDULE")]
+    pub schedule: Option<Spec<Counts>>,
+    /// Which rows a step computes [default: what is exact, or for several blocks of a model
+    /// without an exact cache, dual]
+    #[arg(long, value_name = "PLAN")]
+    pub cache: Option<Spec<Plan>>,
+    /// When a text ends, and how early it may [default: stop; fill for gaps]
+    #[arg(long, value_name = "RULE")]
+    pub eos: Option<Spec<End>>,
+    /// Confidence at which the threshold policy commits, 0 to 1 [default: the model's, else 0.9]
+    #[arg(long, value_name = "P", conflicts_with = "steps", allow_negative_numbers = true)]
+    pub threshold: Option<f32>,
     /// Tokens to generate [default: 56, or what the context has room for]
     #[arg(long, value_name = "N")]
     pub gen_length: Option<usize>,
@@ -48,65 +50,27 @@ pub struct DecodeArgs {
     /// Forward passes for the whole text; a multiple of the blocks [default: one per token]
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Seed of the random numbers, used if the temperature is above 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Seed of the random numbers [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
-    /// 0 takes the most probable token; 1 samples
-    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
-    pub temperature: f32,
-    /// Commit policy [default: threshold for several blocks or with --threshold, low-confidence for
-    /// one block or with --steps]
-    #[arg(long, value_enum)]
-    pub policy: Option<PolicyName>,
-    /// Confidence at which the threshold policy commits, 0 to 1 [default: the model's, else 0.9]
-    #[arg(long, value_name = "P", conflicts_with = "steps", allow_negative_numbers = true)]
-    pub threshold: Option<f32>,
-    /// Which rows a step computes [default: what is exact, or for several blocks of a model
-    /// without an exact cache, dual]
-    #[arg(long, value_enum)]
-    pub cache: Option<CacheName>,
+    /// 0 takes the most probable token; 1 samples [default: 0]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Draw from the most probable tokens that make up this much [default: 1, all of them]
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Draw from so many of the most probable tokens [default: 0, all of them]
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<u32>,
     /// Tokens that are kept at a time; the text of a block-causal model may be longer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub canvas: Option<u16>,
     /// Tokens at the start that stay when a text outgrows the canvas [default: the prompt]
     #[arg(long, value_name = "N")]
     pub pin: Option<usize>,
-    /// When to stop
-    #[arg(long, value_enum, default_value_t = EosName::Stop)]
-    pub eos: EosName,
-}
-
-/// Cache plans by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CacheName {
-    /// Every step computes everything that it sees
-    None,
-    /// Approximate: after a block's first step, only rows from the block on
-    Prefix,
-    /// Approximate: after a block's first step, only the block's rows
-    Dual,
-    /// Exact, for block-causal models: finished blocks are computed once
-    Block,
-}
-
-/// The arguments made definite for one model and one prompt.
-#[derive(Debug, Clone)]
-pub struct Decoding {
-    /// Tokens to generate.
-    pub length: usize,
-    /// Tokens of the canvas.
-    pub canvas: usize,
-    /// Options of the session.
-    pub options: Options,
-    policy: Policy,
-    cache: CacheName,
-    eos: AnyEos,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Policy {
-    LowConfidence,
-    Threshold(f32),
+    /// Say on standard error how it is decoded
+    #[arg(long)]
+    pub explain: bool,
 }
 
 impl DecodeArgs {
@@ -120,6 +84,7 @@ impl DecodeArgs {
         let length = self.gen_length.unwrap_or_else(|| DEFAULT_LENGTH.min(room).max(1));
         let canvas = self.canvas(config, prompt, length)?;
         let mut decoding = self.definite(model, length, canvas)?;
+        decoding.prompt = prompt;
         decoding.options.pinned = self.pin.unwrap_or(prompt);
         decoding.options.steps = self.steps.unwrap_or(match config.features.attention {
             Attention::Bidirectional => length,
@@ -128,11 +93,18 @@ impl DecodeArgs {
                 (prompt + length).div_ceil(block).saturating_sub(prompt / block) * block
             }
         });
-        Ok(decoding)
+        decoding.checked()
+    }
+
+    /// Says how it is decoded, if that is asked for.
+    pub fn announce(&self, decoding: &Decoding) {
+        if self.explain {
+            eprintln!("demask: {decoding}");
+        }
     }
 
     /// How the `masks` gaps of a text of `length` tokens are filled. A given text may hold end tokens
-    /// of its own, and what follows them stays.
+    /// of its own, and what follows them stays, unless an end rule is asked for.
     ///
     /// # Errors
     /// As [`DecodeArgs::decoding`].
@@ -147,8 +119,10 @@ impl DecodeArgs {
         let blocks = length.div_ceil(decoding.options.block_length.max(1)).max(1);
         decoding.options.steps =
             self.steps.unwrap_or_else(|| masks.max(1).next_multiple_of(blocks));
-        decoding.eos = AnyEos::Fill;
-        Ok(decoding)
+        if self.eos.is_none() {
+            decoding.choice.end = named("fill")?;
+        }
+        decoding.checked()
     }
 
     /// Everything but the steps, which depend on where the masks are.
@@ -156,46 +130,66 @@ impl DecodeArgs {
         &self,
         model: &LoadedModel,
         length: usize,
-        canvas: usize,
+        canvas: (usize, usize),
     ) -> Result<Decoding, CliError> {
+        let config = model.config();
+        let preset = self.preset.map(|level| preset_of(config, level)).transpose()?;
+        let block_length = self.block_length(model, length, preset);
+        let bidirectional = config.features.attention == Attention::Bidirectional;
+        let several = !bidirectional || block_length < length;
+        let cache = match bidirectional {
+            false => "block",
+            true if several => "dual",
+            true => "none",
+        };
+        let from_preset = |part: fn(&Preset) -> &'static str| preset.map(part);
+        let choice = Choice {
+            policy: self.policy(several, preset, model.generation().threshold)?,
+            schedule: chosen(&self.schedule, from_preset(|p| p.schedule), "even")?,
+            end: chosen(&self.eos, from_preset(|p| p.end), "stop")?,
+            cache: chosen(&self.cache, from_preset(|p| p.cache), cache)?,
+        };
+        let options = Options {
+            block_length,
+            temperature: self.temperature.or(preset.map(|p| p.temperature)).unwrap_or(0.0),
+            seed: self.seed,
+            filter: self.filter(preset)?,
+            ..Options::one_block(length)
+        };
+        Ok(Decoding::new(length, canvas, options, choice, preset, model))
+    }
+
+    fn block_length(&self, model: &LoadedModel, length: usize, preset: Option<&Preset>) -> usize {
         let attention = model.config().features.attention;
-        let published = model.generation();
-        let sub_block = published.sub_block_length.map(|length| length as usize);
-        let block_length = self.block_length.unwrap_or(match attention {
+        let sub_block = model.generation().sub_block_length.map(|length| length as usize);
+        let own = || match attention {
             Attention::BlockCausal(block) => sub_block.unwrap_or(block as usize),
             // Long answers go block by block, as these models are used; short ones as a whole.
             Attention::Bidirectional if length > 2 * BLOCK && length.is_multiple_of(BLOCK) => BLOCK,
             Attention::Bidirectional => length,
-        });
-        let bidirectional = attention == Attention::Bidirectional;
-        let several = !bidirectional || block_length < length;
-        let cache = self.cache.unwrap_or(match bidirectional {
-            false => CacheName::Block,
-            true if several => CacheName::Dual,
-            true => CacheName::None,
-        });
-        let eos = match self.eos {
-            EosName::Stop => AnyEos::Stop(model.stop_ids().to_vec()),
-            EosName::Fill => AnyEos::Fill,
         };
-        let options = Options {
-            block_length,
-            temperature: self.temperature,
-            seed: self.seed,
-            ..Options::one_block(length)
+        let divided = match attention {
+            Attention::BlockCausal(block) => block as usize,
+            Attention::Bidirectional => length,
         };
-        let policy = self.policy(several, published.threshold)?;
-        Ok(Decoding { length, canvas, options, policy, cache, eos })
+        let wanted = match (self.block_length, preset.map(|preset| preset.block)) {
+            (Some(tokens), _) => Some(tokens),
+            (None, Some(Block::Tokens(tokens))) if divided.is_multiple_of(tokens) => Some(tokens),
+            (None, Some(Block::Whole)) if attention == Attention::Bidirectional => Some(length),
+            _ => None,
+        };
+        wanted.unwrap_or_else(own)
     }
 
-    /// Tokens of the canvas for `length` tokens after `prompt` others: the model's context, or less.
+    /// Tokens of the canvas for `length` tokens after `prompt` others, and the most that it may have: the
+    /// model's context, or less.
     /// A block-causal model moves its canvas along; any other needs room for all.
     fn canvas(
         &self,
         config: &ModelConfig,
         prompt: usize,
         length: usize,
-    ) -> Result<usize, CliError> {
+    ) -> Result<(usize, usize), CliError> {
         let context = config.context as usize;
         let limit = self.canvas.map_or(context, usize::from);
         let text = prompt.saturating_add(length);
@@ -205,60 +199,88 @@ impl DecodeArgs {
                  context is {limit} tokens; shorten the prompt or lower --gen-length"
             )));
         }
-        Ok(text.min(limit).max(1))
+        Ok((text.min(limit).max(1), limit.max(1)))
     }
 
-    fn policy(&self, several_blocks: bool, published: Option<f32>) -> Result<Policy, CliError> {
-        let name = match (self.policy, self.threshold, self.steps) {
-            (Some(PolicyName::LowConfidence), Some(_), _) => {
-                return Err(CliError::new(
-                    "--threshold belongs to --policy threshold; leave one of them out",
-                ));
-            }
-            (Some(PolicyName::Threshold), _, Some(_)) => {
-                return Err(CliError::new(
-                    "--steps has no meaning for --policy threshold; leave one of them out",
-                ));
-            }
-            (Some(name), ..) => name,
-            (None, Some(_), _) => PolicyName::Threshold,
-            (None, None, None) if several_blocks => PolicyName::Threshold,
-            (None, None, _) => PolicyName::LowConfidence,
+    fn policy(
+        &self,
+        several_blocks: bool,
+        preset: Option<&Preset>,
+        published: Option<f32>,
+    ) -> Result<Spec<Policy>, CliError> {
+        let usual = match (self.threshold, self.steps, &self.schedule) {
+            (Some(_), ..) => "threshold",
+            (None, None, None) if several_blocks => "threshold",
+            _ => "low-confidence",
         };
-        let threshold = self.threshold.or(published).unwrap_or(DEFAULT_THRESHOLD);
-        match (name, (0.0..=1.0).contains(&threshold)) {
-            (PolicyName::LowConfidence, _) => Ok(Policy::LowConfidence),
-            (PolicyName::Threshold, true) => Ok(Policy::Threshold(threshold)),
-            (PolicyName::Threshold, false) => {
-                Err(CliError::new("--threshold must lie between 0 and 1"))
-            }
+        let mut policy = match (self.threshold, preset) {
+            // A threshold is a policy: it goes before that of a preset.
+            (Some(_), _) | (None, None) => chosen(&self.policy, None, usual)?,
+            (None, Some(preset)) => chosen(&self.policy, Some(preset.policy), usual)?,
+        };
+        if policy.names() == "threshold" && self.steps.is_some() {
+            return Err(CliError::new(
+                "--steps has no meaning for --policy threshold; leave one of them out",
+            ));
         }
+        let Some(threshold) = self.threshold else {
+            let threshold = Value::Number(published.unwrap_or(DEFAULT_THRESHOLD));
+            policy.set_if_open("threshold", "p", &threshold);
+            return Ok(policy);
+        };
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err(CliError::new("--threshold must lie between 0 and 1"));
+        }
+        let before = policy.clone();
+        if !policy.set_if_open("threshold", "p", &Value::Number(threshold)) {
+            return Err(CliError::new(
+                "--threshold belongs to --policy threshold; leave one of them out",
+            ));
+        }
+        let other = Value::Number(if threshold < 0.5 { 1.0 } else { 0.0 });
+        let mut probe = before;
+        probe.set_if_open("threshold", "p", &other);
+        match probe == policy {
+            true => Err(CliError::new(
+                "--policy says at which threshold already; leave --threshold out",
+            )),
+            false => Ok(policy),
+        }
+    }
+
+    fn filter(&self, preset: Option<&Preset>) -> Result<Filter, CliError> {
+        let published = preset.map_or(Filter::NONE, |preset| preset.filter);
+        let top_p = self.top_p.unwrap_or(published.top_p);
+        if !(0.0..=1.0).contains(&top_p) {
+            return Err(CliError::new("--top-p must lie between 0 and 1"));
+        }
+        Ok(Filter { top_p, top_k: self.top_k.unwrap_or(published.top_k), ..published })
     }
 }
 
-impl Decoding {
-    /// Policy, schedule, end rule and cache for a session.
-    #[must_use]
-    pub fn method(&self) -> AnyMethod {
-        let policy: AnyPolicy = match self.policy {
-            Policy::LowConfidence => Box::new(TopQ),
-            Policy::Threshold(threshold) => Box::new(Threshold(threshold)),
-        };
-        let cache: AnyCache = match self.cache {
-            CacheName::None => Box::new(NoCache),
-            CacheName::Prefix => Box::new(PrefixCache),
-            CacheName::Dual => Box::new(DualCache),
-            CacheName::Block => Box::new(BlockCache::default()),
-        };
-        Method { policy, schedule: Even, eos: self.eos.clone(), cache }
-    }
+fn preset_of(config: &ModelConfig, level: Level) -> Result<&'static Preset, CliError> {
+    let family = config.architecture;
+    presets::find(family, level).ok_or_else(|| {
+        CliError::new(format!(
+            "there is no preset for {}; leave --preset out, or use a model of {}",
+            family.name(),
+            presets::families()
+        ))
+    })
+}
 
-    /// Most steps that the schedule allows, or 0 where the policy decides alone.
-    #[must_use]
-    pub fn steps_planned(&self) -> usize {
-        match self.policy {
-            Policy::LowConfidence => self.options.steps,
-            Policy::Threshold(_) => 0,
-        }
+/// What was asked for, else what a preset says, else the usual.
+fn chosen<K: crate::methods::Part>(
+    asked: &Option<Spec<K>>,
+    preset: Option<&str>,
+    usual: &str,
+) -> Result<Spec<K>, CliError> {
+    match asked {
+        Some(spec) => Ok(spec.clone()),
+        None => named(preset.unwrap_or(usual)),
     }
+}
+
+fn named<K: crate::methods::Part>(name: &str) -> Result<Spec<K>, CliError> {
+    super::super::Problem::problem(name.parse())
 }

@@ -1,10 +1,10 @@
 //! Options that several commands share, spelled the same everywhere.
 
 mod decode;
-mod method;
+mod decoding;
 
-pub use decode::{CacheName, DecodeArgs, Decoding, EosName, PolicyName};
-pub use method::{AnyCache, AnyEos, AnyMethod, AnyPolicy};
+pub use decode::DecodeArgs;
+pub use decoding::Decoding;
 
 use super::live::{ColorChoice, Style};
 use super::{CliError, Problem};

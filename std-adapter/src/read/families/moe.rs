@@ -53,17 +53,9 @@ fn llada_moe_features(fields: &Fields, config: &mut HfConfig) -> Result<(), Conf
         qk_norm: fields.flag("qk_layernorm", false)?,
         rope_dim: rope_dim(fields, 1.0, config.model.head_dim)?,
         experts: Some(Experts {
-            count: fields.size("num_experts", limit::EXPERTS)?,
-            per_token: fields.size("num_experts_per_tok", limit::EXPERTS)?,
-            ffn_dim: fields.size("expert_intermediate_size", limit::FFN)?,
             shared_ffn_dim: shared.unwrap_or(0),
             dense_layers: dense_layers(fields, config.model.layers)?,
-            groups: 1,
-            groups_per_token: 1,
-            sigmoid: false,
-            choice_bias: false,
-            normalize: false,
-            scale: 1.0,
+            ..plain(fields, "expert_intermediate_size")?
         }),
         ..Features::PLAIN
     };
@@ -127,29 +119,24 @@ pub(super) const LLADA2: Family = Family {
 
 fn llada2_features(fields: &Fields, config: &mut HfConfig) -> Result<(), ConfigError> {
     let block = fields.integer("block_size", 1, limit::CONTEXT)?.unwrap_or(32);
-    let (ffn_dim, per_token) = (
-        fields.size("moe_intermediate_size", limit::FFN)?,
-        fields.size("num_experts_per_tok", limit::EXPERTS)?,
-    );
+    let plain = plain(fields, "moe_intermediate_size")?;
     let shared = fields.integer("num_shared_experts", 0, 64)?.unwrap_or(0);
     config.model.features = Features {
         attention: block_causal(config, block),
         qk_norm: fields.flag("use_qk_norm", true)?,
         rope_dim: rope_dim(fields, 0.5, config.model.head_dim)?,
         experts: Some(Experts {
-            count: fields.size("num_experts", limit::EXPERTS)?,
-            per_token,
-            ffn_dim,
             // Several shared experts are one of their common width.
-            shared_ffn_dim: shared * ffn_dim,
+            shared_ffn_dim: shared * plain.ffn_dim,
             dense_layers: fields.integer("first_k_dense_replace", 0, limit::LAYERS)?.unwrap_or(0),
             groups: fields.size("n_group", limit::EXPERTS)?,
             groups_per_token: fields.size("topk_group", limit::EXPERTS)?,
             sigmoid: true,
             choice_bias: true,
             // A single expert keeps its score.
-            normalize: per_token > 1,
+            normalize: plain.per_token > 1,
             scale: fields.number("routed_scaling_factor", 1e-6, 1e6)?.unwrap_or(2.5),
+            ..plain
         }),
         ..Features::PLAIN
     };
@@ -205,22 +192,22 @@ pub(super) const SDAR_MOE: Family = Family {
 fn sdar_moe_features(fields: &Fields, config: &mut HfConfig) -> Result<(), ConfigError> {
     (qwen::SDAR.features)(fields, config)?;
     config.model.features.experts = Some(Experts {
-        count: fields.size("num_experts", limit::EXPERTS)?,
-        per_token: fields.size("num_experts_per_tok", limit::EXPERTS)?,
-        ffn_dim: fields.size("moe_intermediate_size", limit::FFN)?,
-        shared_ffn_dim: 0,
-        dense_layers: 0,
-        groups: 1,
-        groups_per_token: 1,
-        sigmoid: false,
-        choice_bias: false,
         normalize: fields.flag("norm_topk_prob", false)?,
-        scale: 1.0,
+        ..plain(fields, "moe_intermediate_size")?
     });
     Ok(())
 }
 
 // ---- All of them ----
+
+/// The experts by their numbers; `width` names the field of their hidden width.
+fn plain(fields: &Fields, width: &'static str) -> Result<Experts, ConfigError> {
+    Ok(Experts::plain(
+        fields.size("num_experts", limit::EXPERTS)?,
+        fields.size("num_experts_per_tok", limit::EXPERTS)?,
+        fields.size(width, limit::FFN)?,
+    ))
+}
 
 /// Entries of a head that are rotated; 0 stands for all.
 fn rope_dim(fields: &Fields, default: f32, head_dim: u32) -> Result<u32, ConfigError> {

@@ -1,11 +1,11 @@
 //! Why a GGUF file was refused.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use demask_quant::ggml::{BlockError, GgmlType};
 
 use crate::mmap::MapError;
+use crate::read::{RowsError, and_more};
 
 /// What is wrong with the bytes of a file.
 #[derive(Debug, thiserror::Error)]
@@ -256,38 +256,9 @@ pub enum GgufError {
         /// Rows and columns from the metadata.
         expected: (usize, usize),
     },
-    /// The request does not fit the tensor or the buffer: a mistake of the caller.
-    #[error(
-        "rows {}..{} of {tensor} ({have} rows of {cols}) were asked for in a buffer of {buffer}",
-        rows.start, rows.end
-    )]
-    Request {
-        /// The tensor.
-        tensor: String,
-        /// Rows asked for.
-        rows: Range<usize>,
-        /// Rows that exist.
-        have: usize,
-        /// Numbers per row.
-        cols: usize,
-        /// Numbers or groups that fit the buffer.
-        buffer: usize,
-    },
-    /// NaN or infinity among the weights.
-    #[error(
-        "{tensor} holds {value} in row {row}, column {column}; the file is damaged or its training \
-         diverged"
-    )]
-    NotFinite {
-        /// The tensor.
-        tensor: String,
-        /// Row of the first such number.
-        row: usize,
-        /// Its column.
-        column: usize,
-        /// NaN, inf or -inf.
-        value: f32,
-    },
+    /// Rows were asked for that do not exist, or that hold NaN or infinity.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// Blocks that the engine cannot hold as they are.
     #[error("{tensor}: {source}")]
     Blocks {
@@ -296,8 +267,4 @@ pub enum GgufError {
         /// Why not.
         source: BlockError,
     },
-}
-
-pub(super) fn and_more(count: usize) -> String {
-    if count == 0 { String::new() } else { format!(" (and {count} more)") }
 }

@@ -76,7 +76,7 @@ impl Header {
             let key = input.string(|| "a metadata key".into())?;
             let value = input.value(&key)?;
             if metadata.contains_key(&key) {
-                return Err(HeaderError::DuplicateKey(key));
+                return Err(HeaderError::DuplicateKey(super::shortened(&key)));
             }
             metadata.insert(key, value);
         }
@@ -110,14 +110,14 @@ fn place(tensors: &mut [TensorInfo], data: u64, file_length: u64) -> Result<(), 
         match start.and_then(|start| start.checked_add(tensor.length)) {
             Some(end) if end <= file_length => tensor.start += data,
             end => {
-                let (tensor, end) = (tensor.name.clone(), end.unwrap_or(u64::MAX));
+                let (tensor, end) = (super::shortened(&tensor.name), end.unwrap_or(u64::MAX));
                 return Err(HeaderError::Truncated { tensor, end, length: file_length });
             }
         }
     }
     for tensor in tensors.iter() {
         if !names.insert(tensor.name.as_str()) {
-            return Err(HeaderError::DuplicateTensor(tensor.name.clone()));
+            return Err(HeaderError::DuplicateTensor(super::shortened(&tensor.name)));
         }
         order.push((tensor.start, tensor.start + tensor.length, &tensor.name));
     }
@@ -126,7 +126,7 @@ fn place(tensors: &mut [TensorInfo], data: u64, file_length: u64) -> Result<(), 
         if let [(_, end, first), (start, _, second)] = pair
             && start < end
         {
-            let (first, second) = ((*first).to_owned(), (*second).to_owned());
+            let [first, second] = [first, second].map(|name| super::shortened(name));
             return Err(HeaderError::Overlap { first, second });
         }
     }

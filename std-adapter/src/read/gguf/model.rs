@@ -7,9 +7,12 @@ use std::path::Path;
 use demask::image::{ModelConfig, TensorRole};
 use demask::packed::{GROUP, Group, WeightFormat};
 use demask_quant::ggml::GgmlType;
+use demask_quant::round::Steps;
 
 use super::places::Place;
 use super::{Access, GgufError, GgufFile, GgufOptions, GgufTensor, GgufVocab, config, places};
+use crate::read::RowsError;
+use crate::read::rows::check_finite;
 
 /// An opened model. The weights stay on disk and are read row by row, from several threads if
 /// wanted.
@@ -94,15 +97,7 @@ impl GgufModel {
             return Err(self.refused(role, &rows, out.len()));
         }
         let cols = role.shape(&self.config).1;
-        match out.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(GgufError::NotFinite {
-                tensor: tensor.name().to_owned(),
-                row: rows.start + at / cols,
-                column: at % cols,
-                value: out[at],
-            }),
-        }
+        Ok(check_finite(tensor.name(), rows.start, cols, out)?)
     }
 
     /// Reads `rows` of a matrix as the engine's groups, row by row: `rows * cols / 32` of them,
@@ -123,6 +118,29 @@ impl GgufModel {
         let length = out.len();
         match tensor.with_blocks(values, |blocks| stored_as.to_groups(blocks, out))? {
             Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(GgufError::Blocks { tensor: tensor.name().into(), source }),
+            None => Err(self.refused(role, &rows, length)),
+        }
+    }
+
+    /// Reads how far apart the values of `rows` of a matrix can be, one entry per 32, row by row; false
+    /// for types that have no such [steps](GgmlType::steps).
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn read_steps(
+        &self,
+        role: TensorRole,
+        rows: Range<usize>,
+        out: &mut [Steps],
+    ) -> Result<bool, GgufError> {
+        if out.len().checked_mul(GROUP) != Some(rows.len() * role.shape(&self.config).1) {
+            return Ok(false); // rows that are no whole number of groups
+        }
+        let (tensor, values) = self.locate(role, &rows, out.len(), GROUP)?;
+        let (stored_as, length) = (tensor.stored_as(), out.len());
+        match tensor.with_blocks(values, |blocks| stored_as.steps(blocks, out))? {
+            Some(Ok(found)) => Ok(found),
             Some(Err(source)) => Err(GgufError::Blocks { tensor: tensor.name().into(), source }),
             None => Err(self.refused(role, &rows, length)),
         }
@@ -164,6 +182,6 @@ impl GgufModel {
             false => (0, 0),
         };
         let tensor = places::tensor_name(&self.config, role);
-        GgufError::Request { tensor, rows: rows.clone(), have, cols, buffer }
+        RowsError::Request { tensor, rows: rows.clone(), have, cols, buffer }.into()
     }
 }

@@ -1,10 +1,10 @@
 //! What can be wrong with the weights of a folder.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{INDEX, SINGLE};
 use crate::mmap::MapError;
+use crate::read::RowsError;
 
 /// Why weights could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -87,36 +87,7 @@ pub enum WeightsError {
         /// Its shape.
         shape: Vec<usize>,
     },
-    /// The request does not fit the tensor or the buffer: a mistake of the caller.
-    #[error(
-        "rows {}..{} of {tensor} ({have} rows of {cols}) were asked for in a buffer of {buffer}",
-        rows.start, rows.end
-    )]
-    Request {
-        /// The tensor.
-        tensor: String,
-        /// Rows asked for.
-        rows: Range<usize>,
-        /// Rows that exist.
-        have: usize,
-        /// Numbers per row.
-        cols: usize,
-        /// Numbers that fit the buffer.
-        buffer: usize,
-    },
-    /// NaN or infinity among the weights.
-    #[error(
-        "{tensor} holds {value} in row {row}, column {column}; the checkpoint is damaged or its \
-         training diverged"
-    )]
-    NotFinite {
-        /// The tensor.
-        tensor: String,
-        /// Row of the first such number.
-        row: usize,
-        /// Its column.
-        column: usize,
-        /// NaN, inf or -inf.
-        value: f32,
-    },
+    /// Rows were asked for that do not exist, or that hold NaN or infinity.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
 }

@@ -4,19 +4,7 @@ use demask::image::{Architecture, Attention, Experts, Features};
 
 use super::*;
 
-const EXPERTS: Experts = Experts {
-    count: 4,
-    per_token: 2,
-    ffn_dim: 16,
-    shared_ffn_dim: 0,
-    dense_layers: 0,
-    groups: 1,
-    groups_per_token: 1,
-    sigmoid: false,
-    choice_bias: false,
-    normalize: false,
-    scale: 1.0,
-};
+const EXPERTS: Experts = Experts::plain(4, 2, 16);
 
 /// The fields of inclusionAI/LLaDA-MoE-7B-A1B, with smaller numbers.
 fn llada_moe() -> Value {

@@ -1,7 +1,7 @@
 //! Writes a small corpus for the fuzz targets `image` and `tokenizer`: a fuzzer would not guess a
 //! magic number, nor a table that adds up.
 
-#[path = "../../tests/common/mod.rs"]
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use common::{SMALLEST, image, small_image, tokenizer};
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::{fs, io};
 
 fn main() -> io::Result<()> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let images = corpus.join("image");
     fs::create_dir_all(&images)?;
     for format in [Format::F32, Format::F16, Format::Q8, Format::Q4] {

@@ -1,7 +1,7 @@
 //! Writes a small corpus for the fuzz target `gguf`: a fuzzer would not guess a header whose counts
 //! add up.
 
-#[path = "../../tests/gguf_files/mod.rs"]
+#[path = "../tests/gguf_files/mod.rs"]
 mod gguf_files;
 
 use demask_quant::ggml::GgmlType;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::{fs, io};
 
 fn main() -> io::Result<()> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/gguf");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/gguf");
     fs::create_dir_all(&corpus)?;
     for (choice, architecture) in
         [(255u8, "llada"), (3, "dream"), (0x29, "qwen2"), (0x15, "qwen3"), (8, "llama")]
