@@ -363,8 +363,7 @@ fn a_session_brings_shadows_and_refuses_what_is_not_planned() {
     assert_eq!(begin(Needs::NONE, options), Ok(2 * (1 + 2)));
     let filter = Filter { top_p: 0.9, ..Filter::NONE };
     let options = Options { filter, temperature: 0.7, ..options };
-    let need = "top-k, top-p or a tempered distribution";
-    assert_eq!(begin(Needs::NONE, options), Err(SessionError::Unsupported { need }));
+    assert!(matches!(begin(Needs::NONE, options), Err(SessionError::Unsupported { .. })));
     assert!(begin(Needs::FILTER, options).is_ok());
 }
 

@@ -97,14 +97,14 @@ impl<'a> LogitRow<'a> {
         let previous = self.previous.unwrap_or_default();
         let mut previous = previous.chunks(HEAD_CHUNK);
         for (first_id, logits) in (0..).step_by(HEAD_CHUNK).zip(self.logits.chunks(HEAD_CHUNK)) {
-            let chunk = adjust.chunk(first_id, logits);
-            accumulator.absorb(first_id, &chunk, sampling);
+            let mut chunk = adjust.chunk(first_id, logits);
             if sampling.filters() {
                 candidates.absorb(first_id, &chunk);
             }
             if let Some(previous) = previous.next() {
                 divergence.absorb(&chunk, &adjust.chunk(first_id, previous));
             }
+            accumulator.absorb(first_id, &mut chunk, sampling);
         }
         let mut score = accumulator.finish()?;
         if sampling.filters() {

@@ -62,21 +62,20 @@ impl Sampling {
     /// `best`, the largest sum so far, which `consider` returns.
     pub(crate) fn perturb(
         &self,
-        position: u32,
-        first_id: u32,
-        logits: &[f32],
+        (position, first_id): (u32, u32),
+        (logits, temperature): (&[f32], f32),
         mut best: f32,
         mut consider: impl FnMut(usize, f32) -> f32,
     ) {
         // Chunks start at multiples of 64, so quads of ids never straddle two of them.
         for (quad, logits) in logits.chunks(4).enumerate() {
             // Drawing noise costs far more than this look, and a peaked distribution rarely needs it.
-            if logits.iter().all(|l| l / self.temperature + GUMBEL_MAX < best) {
+            if logits.iter().all(|l| l / temperature + GUMBEL_MAX < best) {
                 continue;
             }
             let words = self.words(position, first_id / 4 + quad as u32);
             for (i, (l, word)) in logits.iter().zip(words).enumerate() {
-                best = consider(quad * 4 + i, l / self.temperature + gumbel(word));
+                best = consider(quad * 4 + i, l / temperature + gumbel(word));
             }
         }
     }

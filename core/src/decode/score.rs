@@ -116,17 +116,19 @@ impl ScoreAccumulator {
     }
 
     /// Takes in the logits of ids `first_id..`, which starts at a multiple of [`HEAD_CHUNK`]; those at
-    /// minus infinity take no part.
+    /// minus infinity take no part. Leaves quotients by the temperature where the score is of those.
     #[inline(always)]
-    pub(crate) fn absorb(&mut self, first_id: u32, chunk: &[f32; HEAD_CHUNK], sampling: &Sampling) {
-        let (quotients, divided);
-        let (chunk, sampling) = if sampling.divides() {
-            quotients = chunk.map(|l| l / sampling.temperature);
-            divided = Sampling { temperature: 1.0, ..*sampling };
-            (&quotients, &divided)
-        } else {
-            (chunk, sampling)
-        };
+    pub(crate) fn absorb(
+        &mut self,
+        first_id: u32,
+        chunk: &mut [f32; HEAD_CHUNK],
+        sampling: &Sampling,
+    ) {
+        let mut temperature = sampling.temperature;
+        if sampling.divides() {
+            chunk.iter_mut().for_each(|l| *l /= temperature);
+            temperature = 1.0;
+        }
         let current = self.current.checked_sub(first_id);
         if let Some(l) = current.and_then(|i| chunk.get(i as usize)) {
             self.current_logit = *l;
@@ -147,8 +149,8 @@ impl ScoreAccumulator {
         if magnitude > f32::INFINITY.to_bits() << 1 {
             self.sum = f32::NAN;
         }
-        if sampling.temperature > 0.0 && !sampling.filters() {
-            self.draw(first_id, chunk, sampling);
+        if temperature > 0.0 && !sampling.filters() {
+            self.draw(first_id, chunk, (temperature, sampling));
         }
     }
 
@@ -173,9 +175,15 @@ impl ScoreAccumulator {
         self.weighted = old_weighted + new_weighted;
     }
 
-    fn draw(&mut self, first_id: u32, chunk: &[f32; HEAD_CHUNK], sampling: &Sampling) {
+    fn draw(
+        &mut self,
+        first_id: u32,
+        chunk: &[f32; HEAD_CHUNK],
+        (temperature, sampling): (f32, &Sampling),
+    ) {
         let best = self.proposal_noisy;
-        sampling.perturb(self.position, first_id, chunk, best, |offset, noisy| {
+        let place = (self.position, first_id);
+        sampling.perturb(place, (chunk, temperature), best, |offset, noisy| {
             let logit = chunk.get(offset).copied().unwrap_or(f32::NEG_INFINITY);
             // Over a tiny temperature several logits may be infinite.
             let overflowed = noisy == f32::INFINITY && logit > self.proposal_logit;

@@ -295,14 +295,14 @@ pub(super) fn head_scores<K: Kernels>(
             };
             let adjust = Adjustment { mask_id, forbidden: sampling.forbidden, bias };
             kernels.vectorize(|| {
-                let chunk = adjust.chunk(first, logits);
-                accumulator.absorb(first, &chunk, sampling);
+                let mut chunk = adjust.chunk(first, logits);
                 if compares && let Some((others, divergence)) = others.next() {
                     divergence.absorb(&chunk, &adjust.chunk(first, others));
                 }
                 if filters && let Some(candidates) = candidates.next() {
                     candidates.absorb(first, &chunk);
                 }
+                accumulator.absorb(first, &mut chunk, sampling);
             });
         }
     }

@@ -67,22 +67,38 @@ pub(crate) fn attend<K: Kernels>(
         kernels.vectorize(|| kernels.attention_scores(queries, query_scales, kv, visible, weights));
         let rows = rows.get_mut(first..).unwrap_or_default();
         kernels.vectorize(|| {
-            let weights_of_rows = weights.chunks_exact_mut(visible.max(1));
-            for ((weights, inverse), slot) in
-                weights_of_rows.zip(&mut *query_scales).zip(slots.iter())
-            {
-                let (seen, unseen) = weights.split_at_mut(view.end(slot).min(weights.len()));
-                // Adding nothing to a sum leaves its bits as they are.
-                unseen.fill(0.0);
-                if view.hide(slot, seen) {
-                    *inverse = 1.0 / kernels.exponentiate(seen);
-                } else {
-                    seen.fill(0.0);
-                    *inverse = 0.0;
-                }
+            let rows_of_weights = (&mut *weights, visible.max(1));
+            match view.hides() {
+                true => weigh::<K, true>(kernels, rows_of_weights, query_scales, slots, view),
+                false => weigh::<K, false>(kernels, rows_of_weights, query_scales, slots, view),
             }
             kernels.attention_values(weights, query_scales, kv, visible, (rows, width));
         });
     }
     Ok(())
+}
+
+/// Turns scores (`[rows, width]`) into softmax weights that are still to be multiplied by `inverses`.
+/// `HIDES` if some slots are hidden that the model lets rows see.
+#[inline(always)]
+fn weigh<K: Kernels, const HIDES: bool>(
+    kernels: K,
+    (scores, width): (&mut [f32], usize),
+    inverses: &mut [f32],
+    slots: Rows<'_>,
+    view: View<'_>,
+) {
+    let rows = scores.chunks_exact_mut(width).zip(inverses);
+    for ((scores, inverse), slot) in rows.zip(slots.iter()) {
+        let end = if HIDES { view.end(slot) } else { view.end_by_model(slot) };
+        let (seen, unseen) = scores.split_at_mut(end.min(scores.len()));
+        if HIDES && !view.hide(slot, seen) {
+            seen.fill(0.0);
+            *inverse = 0.0;
+        } else {
+            *inverse = 1.0 / kernels.exponentiate(seen);
+        }
+        // Adding nothing to a sum leaves its bits as they are.
+        unseen.fill(0.0);
+    }
 }
