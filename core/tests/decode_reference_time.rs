@@ -111,7 +111,7 @@ impl Rule for Walk {
             seen &= before == canvas;
             let needs_network = canvas[..now.block.end].contains(&MASK);
             let every_step = matches!(self.remask, Remask::Never { cached: false });
-            if needs_network && (!seen || every_step) || every_step {
+            if every_step || needs_network && !seen {
                 return canvas;
             }
         }
