@@ -136,3 +136,45 @@ impl CommitPolicy for Daedal {
         self.expand(view, edit);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Daedal, Stage};
+    use crate::decode::policies::testing::{EOS, MASK, scores, view};
+    use crate::decode::{Commit, CommitPolicy, Edit, Insertion};
+
+    /// What a step does with a canvas of 40 masks of which the last `ends` are probably end tokens, the
+    /// others improbable and the first as given: commits, and what is inserted.
+    fn step(stage: Stage, first: f32, ends: usize) -> (usize, Option<Insertion>) {
+        let mut scores = scores(&[0.5; 40]);
+        scores[0] = super::super::testing::scores(&[first])[0];
+        for score in scores.iter_mut().rev().take(ends) {
+            (score.top, score.top_logit) = (EOS, 0.0);
+        }
+        let mut memory = [Commit::default(); 40];
+        let mut edit = Edit::new(&mut memory);
+        let mut policy = Daedal { stage, ..Daedal::new(60) };
+        policy.select(&view(&[MASK; 40], &[1; 40], &scores), &mut edit);
+        (edit.commits().len(), edit.insertion())
+    }
+
+    #[test]
+    fn an_answer_grows_until_its_end_is_likely() {
+        let growing = |ends| step(Stage::Growing { length: 0 }, 0.5, ends);
+        let insertion = |count, token| Some(Insertion { position: 40, count, token });
+        assert_eq!(growing(15), (0, insertion(8, MASK)));
+        assert_eq!(growing(16), (0, insertion(16, EOS)));
+        let refused = step(Stage::Growing { length: 40 }, 0.5, 0);
+        assert_eq!(refused, (0, insertion(16, EOS)), "no memory");
+    }
+
+    #[test]
+    fn an_improbable_mask_becomes_several() {
+        let filling = |first, ends| step(Stage::Filling, first, ends);
+        let seven = Some(Insertion { position: 1, count: 7, token: MASK });
+        assert_eq!(filling(0.099, 28), (1, seven));
+        assert_eq!(filling(0.101, 28), (1, None));
+        assert_eq!(filling(0.099, 29), (1, None), "the end is sure");
+        assert_eq!(filling(0.91, 0), (1, None));
+    }
+}
