@@ -102,7 +102,7 @@ impl Kind {
                 let number: usize = text.parse().ok()?;
                 (*min..=*max).contains(&number).then_some(Value::Count(number))
             }
-            Self::Word(words) if words.is_empty() => Some(Value::Word(text.to_owned())),
+            Self::Word([]) => Some(Value::Word(text.to_owned())),
             Self::Word(words) => words.contains(&text).then(|| Value::Word(text.to_owned())),
         }
     }
