@@ -1,8 +1,10 @@
 //! AMX: a tile of sixteen rows by sixteen outputs at a time; AVX-512 for the float operations, and
 //! for few rows.
 
+mod ahead;
 mod order;
 mod pipeline;
+mod unit;
 
 use super::avx512_vnni::Avx512Vnni;
 use super::blocked::{Q4, Q8, Unit, matmul_prepared};
@@ -44,7 +46,7 @@ impl Kernels for Amx {
     ) -> Result<(), NotFinite> {
         let (rows, groups) = (into.rows(), into.groups());
         let start = Avx512Vnni::start(into.format());
-        let split = Split::new(rows);
+        let split = Split::new(rows, groups);
         if row >= rows {
             return Ok(());
         }
@@ -64,7 +66,7 @@ impl Kernels for Amx {
         if groups != activations.groups() {
             return;
         }
-        let split = Split::new(activations.rows());
+        let split = Split::new(activations.rows(), groups);
         let part = |rows: &core::ops::Range<usize>| {
             let words = activations.words();
             words.get(rows.start * groups * WORDS..rows.end * groups * WORDS).unwrap_or_default()
