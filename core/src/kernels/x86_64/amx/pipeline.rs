@@ -7,16 +7,17 @@
 //! after it was started, and is added another four later. The tile unit runs ahead across the ends of
 //! tiles, parts and blocks.
 //!
-//! While tiles are in use, whole registers are multiplied and converted on one port only (measured on
-//! Sapphire Rapids); additions still have two. So results start from [`MAGIC`], and a subtraction
-//! makes floats of them instead of a conversion.
+//! What counts is the number of operations in flight: a product takes longer than the processor can
+//! look ahead. So nothing is done per product that can be done per run, and addresses stay in
+//! registers. (Results that start from 1.5 * 2^23, which saves the conversion, take a load of a whole
+//! tile more and were slower; so were values as `bf16`, twice as long, and prefetched values.)
 
 use super::ahead::{Ahead, PART, Product, Run, prefetch};
 use super::order::{TILE_ROWS, Tiles};
 use super::unit::{Integers, Results, TURNS, configure, release, store_and_multiply};
 use crate::kernels::x86_64::avx512_vnni::add_term;
 use crate::kernels::x86_64::blocked::Cell;
-use crate::kernels::x86_64::prepared::{MAGIC, WORDS};
+use crate::kernels::x86_64::prepared::WORDS;
 use crate::kernels::x86_64::scales::{Factors, Scales};
 use crate::packed::{BLOCK_ROWS, PackedMatrix};
 use core::arch::x86_64::*;
@@ -38,6 +39,7 @@ pub(super) unsafe fn matmul<S: Scales, const STEPS: usize>(
     let cells: &[Cell<STEPS>] = cells.as_chunks().0.as_chunks().0.as_chunks().0;
     let scales: &[S] = bytemuck::try_cast_slice(scales).unwrap_or_default();
     let enough = cells.len().min(scales.len() * S::GROUPS) >= blocks * tiles.groups
+        && tiles.groups.is_multiple_of(TURNS)
         && out.len() >= tiles.count * tiles.height * columns;
     if !enough || blocks * tiles.groups * tiles.count == 0 {
         return;
@@ -160,13 +162,12 @@ unsafe fn add_terms<S: Scales>(
     (scales, height): (*const f32, usize),
     factors: Factors<__m512>,
 ) {
-    let magic = _mm512_castsi512_ps(_mm512_set1_epi32(MAGIC));
     for (row, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
         // SAFETY: the caller vouches for scales and scaled sums; the integers are borrowed.
         unsafe {
             let x = (*scales.add(row), *scales.add(height + row));
-            let integers = _mm512_loadu_ps(integers.as_ptr().cast());
-            add_term::<S>(sums, factors, x, _mm512_sub_ps(integers, magic));
+            let integers = _mm512_loadu_si512(integers.as_ptr().cast());
+            add_term::<S>(sums, factors, x, _mm512_cvtepi32_ps(integers));
         }
     }
 }

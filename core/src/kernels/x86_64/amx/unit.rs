@@ -2,14 +2,13 @@
 
 use super::order::TILE_ROWS;
 use crate::kernels::x86_64::blocked::{Cell, Q8};
-use crate::kernels::x86_64::prepared::MAGIC;
 use crate::packed::BLOCK_ROWS;
 use core::arch::asm;
 
 /// Result tiles that take turns.
 pub(super) const TURNS: usize = 4;
 
-/// Results as they leave the unit: integers plus [`MAGIC`], `[rows, outputs]`.
+/// Results as they leave the unit, `[rows, outputs]`.
 pub(super) type Integers = [[i32; BLOCK_ROWS]; TILE_ROWS];
 
 /// One for each turn.
@@ -19,12 +18,6 @@ pub(super) struct Results(pub(super) [Integers; TURNS]);
 impl Results {
     pub(super) const ZERO: Self = Self([[[0; BLOCK_ROWS]; TILE_ROWS]; TURNS]);
 }
-
-/// A row of what results start from.
-#[repr(align(64))]
-struct Start([i32; BLOCK_ROWS]);
-
-static START: Start = Start([MAGIC; BLOCK_ROWS]);
 
 /// What a product multiplies: `[rows][32 bytes]`, and a cell in 64-byte lines.
 #[derive(Clone, Copy)]
@@ -79,13 +72,11 @@ pub(super) unsafe fn store_and_multiply<const TURN: usize>(result: &mut Integers
                 concat!("tilestored [{to} + 2*{half_line}], tmm", $result),
                 concat!("tileloadd tmm", $values, ", [{values} + {half_line}]"),
                 concat!("tileloadd tmm", $weights, ", [{weights} + 2*{half_line}]"),
-                // Every row from the same place.
-                concat!("tileloadd tmm", $result, ", [{start}]"),
+                concat!("tilezero tmm", $result),
                 concat!("tdpbssd tmm", $result, ", tmm", $values, ", tmm", $weights),
                 to = in(reg) result,
                 values = in(reg) next.values,
                 weights = in(reg) next.weights,
-                start = in(reg) START.0.as_ptr(),
                 half_line = in(reg) 32usize,
                 options(nostack, preserves_flags),
             )
