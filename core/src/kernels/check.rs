@@ -65,8 +65,11 @@ pub fn all<K: Kernels>(kernels: K, effort: Effort) -> usize {
 
 /// What the kernels read.
 fn formats<K: Kernels>() -> impl Iterator<Item = WeightFormat> {
-    let formats = [WeightFormat::Q4, WeightFormat::Q8, WeightFormat::Q4K];
-    formats.into_iter().filter(|format| K::READS_Q4K || !format.is_affine())
+    WeightFormat::ALL.into_iter().filter(|format| match format {
+        WeightFormat::Q4 | WeightFormat::Q8 => true,
+        WeightFormat::Q4K => K::READS_Q4K,
+        WeightFormat::Q5 => K::READS_Q5,
+    })
 }
 
 /// Rows, outputs and inputs of products: all remainders, then sizes at random.

@@ -3,8 +3,8 @@
 
 use super::order::Tiles;
 use super::unit::{Operands, TURNS};
-use crate::kernels::x86_64::avx512_vnni::{load, nibbles};
-use crate::kernels::x86_64::blocked::{Cell, Q4, Q8};
+use crate::kernels::x86_64::avx512_vnni::{five_bits, load, nibbles};
+use crate::kernels::x86_64::blocked::{Cell, Q4, Q5, Q8};
 use crate::kernels::x86_64::scales::Scales;
 use crate::packed::BLOCK_ROWS;
 use core::arch::x86_64::*;
@@ -118,7 +118,7 @@ impl<'a, S: Scales, const STEPS: usize> Ahead<'a, S, STEPS> {
     #[target_feature(enable = "avx512f,avx512bw,gfni")]
     pub(super) fn begin(&mut self) -> Cursor {
         let (product, run) = (self.product, self.run);
-        if STEPS == Q4 && run.tile == 0 {
+        if STEPS != Q8 && run.tile == 0 {
             self.unpack();
         }
         // SAFETY: the run is of the product.
@@ -165,20 +165,31 @@ pub(super) fn prefetch(line: *const [u8; 64]) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
 }
 
-/// The weights of a Q4 cell as bytes, or the nibbles where weights have a minimum.
+/// The weights of a Q4 or Q5 cell as bytes, or the nibbles where weights have a minimum.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 fn unpack<S: Scales, const STEPS: usize>(cell: &Cell<STEPS>, unpacked: &mut Cell<Q8>) {
+    if STEPS == Q5 {
+        let sixteen = _mm512_set1_epi8(16);
+        for (weights, to) in five_bits(cell).into_iter().zip(unpacked) {
+            store(to, _mm512_sub_epi8(weights, sixteen));
+        }
+        return;
+    }
     let (low_half, high_half) = unpacked.split_at_mut(Q4);
     for ((to_low, to_high), step) in low_half.iter_mut().zip(high_half).zip(cell) {
         let bytes = load(step);
         let [low, high] = if S::AFFINE { nibbles(bytes) } else { signed_nibbles(bytes) };
-        // SAFETY: writes exactly the 64 bytes of a step each.
-        unsafe {
-            _mm512_storeu_si512(to_low.as_mut_ptr().cast(), low);
-            _mm512_storeu_si512(to_high.as_mut_ptr().cast(), high);
-        }
+        store(to_low, low);
+        store(to_high, high);
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(to: &mut [[u8; 32]; 2], bytes: __m512i) {
+    // SAFETY: writes exactly the borrowed 64 bytes; this store needs no alignment.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) };
 }
 
 /// The low and the high nibbles less 8.

@@ -7,7 +7,7 @@ mod pipeline;
 mod unit;
 
 use super::avx512_vnni::Avx512Vnni;
-use super::blocked::{Q4, Q8, Unit, matmul_prepared};
+use super::blocked::{Q4, Q5, Q8, Unit, matmul_prepared};
 use super::prepared::{Prepared, WORDS, prepare_row};
 use super::scales::{Affine, Plain};
 use crate::cache::KvHead;
@@ -37,6 +37,7 @@ impl Amx {
 impl Kernels for Amx {
     const NAME: &'static str = "amx";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,
@@ -79,6 +80,7 @@ impl Kernels for Amx {
                 match weights.format() {
                     WeightFormat::Q4 => pipeline::matmul::<Plain, Q4>(weights, &tiles, out),
                     WeightFormat::Q8 => pipeline::matmul::<Plain, Q8>(weights, &tiles, out),
+                    WeightFormat::Q5 => pipeline::matmul::<Plain, Q5>(weights, &tiles, out),
                     WeightFormat::Q4K => pipeline::matmul::<Affine, Q4>(weights, &tiles, out),
                 }
             }
