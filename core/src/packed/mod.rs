@@ -44,8 +44,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, in the order of their codes.
-    pub const ALL: [Self; 6] =
-        [Self::F32, Self::F16, Self::Q8, Self::Q4, Self::Q4K, Self::Q5];
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Q8, Self::Q4, Self::Q4K, Self::Q5];
 
     /// Number that stands for the format in a tensor entry.
     #[must_use]

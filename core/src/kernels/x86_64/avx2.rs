@@ -2,7 +2,9 @@
 
 use super::attention::{self, Queries};
 use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
-use super::eight_lanes::{Group, Sums, add_term, compute, five_bits, half_mut, half_steps, load, nibbles};
+use super::eight_lanes::{
+    Group, Sums, add_term, compute, five_bits, half_mut, half_steps, load, nibbles,
+};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Factors, Plain, Scales, half};
 use super::values;

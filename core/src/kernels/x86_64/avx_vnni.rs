@@ -3,7 +3,9 @@
 use super::Avx2;
 use super::attention::{self, Queries};
 use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
-use super::eight_lanes::{Group, Sums, add_term, compute, five_bits, half_mut, half_steps, nibbles};
+use super::eight_lanes::{
+    Group, Sums, add_term, compute, five_bits, half_mut, half_steps, nibbles,
+};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Plain, Scales};
 use super::values;

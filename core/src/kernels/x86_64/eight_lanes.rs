@@ -84,7 +84,8 @@ pub(super) fn five_bits(cell: &Cell<Q5>, upper: bool) -> [__m256i; 8] {
     let bits: &[[[u8; 4]; 2]; 8] = bytemuck::cast_ref(bits);
     let mut weights = nibbles(low, upper);
     // Each byte of bits eight times, then a bit in each byte.
-    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let spread =
+        _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
     let bit = _mm256_set1_epi64x(i64::from_le_bytes([1, 2, 4, 8, 16, 32, 64, 128]));
     let sixteen = _mm256_set1_epi8(16);
     for (weights, bits) in weights.iter_mut().zip(bits) {
