@@ -17,7 +17,7 @@ use crate::layers::visibility::View;
 use crate::layers::weights::{LayerWeights, OuterWeights};
 use crate::memory::{EngineMemory, Scratch, ScratchAreas};
 use crate::model::{ForwardError, Model, Pass, Visible, Vocabulary};
-use crate::packed::Layout;
+use crate::packed::{Format, Layout};
 use crate::rows::Rows;
 use core::fmt;
 use sweep::{BlockPiece, Context, HeadPiece, KvPiece, LogitPiece};
@@ -54,8 +54,8 @@ pub enum EngineError {
         /// Packing that the kernels read.
         kernels: Layout,
     },
-    /// The image holds Q4K matrices, and these kernels do not read them.
-    Q4K,
+    /// The image holds matrices of a format that these kernels do not read.
+    Format(Format),
 }
 
 impl fmt::Display for EngineError {
@@ -78,9 +78,12 @@ impl fmt::Display for EngineError {
                 image.name(),
                 kernels.name()
             ),
-            Self::Q4K => f.write_str(
-                "the image holds q4k matrices, which the kernels of this processor do not read; \
-                 write it again with `demask quantize --type q4`",
+            Self::Format(format) => write!(
+                f,
+                "the image holds {} matrices, which the kernels of this processor do not read; \
+                 write it again with `demask quantize --type {}`",
+                format.name(),
+                if matches!(format, Format::Q5) { "q8" } else { "q4" }
             ),
         }
     }
@@ -108,8 +111,10 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
         if image.layout() != K::LAYOUT && !K::READS_ANY_LAYOUT {
             return Err(EngineError::Layout { image: image.layout(), kernels: K::LAYOUT });
         }
-        if image.holds_q4k() && !K::READS_Q4K {
-            return Err(EngineError::Q4K);
+        for (format, reads) in [(Format::Q4K, K::READS_Q4K), (Format::Q5, K::READS_Q5)] {
+            if image.holds(format) && !reads {
+                return Err(EngineError::Format(format));
+            }
         }
         let workers = executor.workers().max(1);
         let planned = &memory.shape;

@@ -22,6 +22,8 @@ fn shapes() -> Vec<(ModelConfig, Quantization)> {
         (SMALLEST, q(Format::Q8, Format::Q8)),
         (both(64, 32, 64), q(Format::Q4, Format::Q8)),
         (both(65, 33, 31), q(Format::Q4, Format::Q4)),
+        (both(65, 33, 31), q(Format::Q5, Format::Q5)),
+        (both(130, 70, 100), q(Format::Q5, Format::Q8)),
         (both(130, 70, 100), q(Format::Q8, Format::Q4)),
         (ModelConfig { layers: 3, ..both(257, 40, 17) }, q(Format::Q4, Format::Q4)),
         (
@@ -112,7 +114,7 @@ fn formats_may_be_mixed() {
     for (seed, choice) in (0..).zip(choices) {
         let bytes = with_q4k(&other_bytes, Layout::Rows16, seed, choice);
         let image = ModelImage::parse(&bytes).unwrap();
-        assert!(image.holds_q4k());
+        assert!(image.holds(Format::Q4K));
         for length in [1, 6] {
             compare_with_the_contract(&image, length, &mut random);
         }

@@ -147,14 +147,14 @@ fn resealed_changes_are_found_without_the_help_of_digests() {
 
 #[test]
 fn an_image_of_every_format_parses_and_the_engine_takes_the_quantized_ones() {
-    let formats = [Format::F32, Format::F16, Format::Q8, Format::Q4];
+    let formats = [Format::F32, Format::F16, Format::Q8, Format::Q4, Format::Q5];
     for (layers, embedding) in formats.into_iter().flat_map(|a| formats.map(|b| (a, b))) {
         let quantization = Quantization { embedding, ..Quantization::uniform(layers) };
         let image = image_with(&sections_of_every_kind(), quantization, 5);
         let image = ModelImage::parse(&image).unwrap();
         assert_eq!(*image.config(), SMALLEST);
         assert_eq!(image.header().security_counter, 7);
-        let packed = |format| matches!(format, Format::Q8 | Format::Q4);
+        let packed = |format: Format| format.packed().is_some();
         let built = with_engine(&image, 4, |_| ());
         assert_eq!(built.is_ok(), packed(layers) && packed(embedding), "{quantization:?}");
     }

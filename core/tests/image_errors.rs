@@ -248,7 +248,8 @@ fn the_tensor_table() {
     let order = "packed in an order that this version does not know";
     for (code, problem) in [
         (0, "unknown format"),
-        (6, "unknown format"),
+        (6, order),
+        (7, "unknown format"),
         (5, order),
         (5 | 1 << 8, "q4k needs a multiple of 256 columns; store it as q4 or q8"),
         (0xff, "unknown format"),
@@ -393,14 +394,29 @@ fn kernels_that_do_not_read_q4k_refuse_it() {
     let limits =
         Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1, needs: Needs::NONE };
     let plan = Plan::new(&config, &limits).unwrap();
-    for (bytes, expected) in [(plain, None), (bytes, Some(EngineError::Q4K))] {
+    for (bytes, expected) in [(plain, None), (bytes, Some(EngineError::Format(Format::Q4K)))] {
         let image = ModelImage::parse(&bytes).unwrap();
         let mut memory = Aligned::zeroed(plan.bytes());
         let (memory, _) = plan.carve(&mut memory).unwrap();
         let engine = Engine::new(&image, memory, Integer::new(), Serial);
         assert_eq!(engine.err(), expected);
     }
-    assert!(EngineError::Q4K.to_string().contains("demask quantize --type q4"));
+    assert!(EngineError::Format(Format::Q4K).to_string().contains("demask quantize --type q4"));
+}
+
+#[test]
+fn kernels_that_do_not_read_q5_refuse_it() {
+    let quantization = Quantization { layout: Layout::Words, ..Quantization::uniform(Format::Q5) };
+    let bytes = image_with(&sections(SMALLEST), quantization, 1);
+    let image = ModelImage::parse(&bytes).unwrap();
+    let limits =
+        Limits { canvas: 4, tile: 4, layout: Layout::Words, workers: 1, needs: Needs::NONE };
+    let plan = Plan::new(&SMALLEST, &limits).unwrap();
+    let mut memory = Aligned::zeroed(plan.bytes());
+    let (memory, _) = plan.carve(&mut memory).unwrap();
+    let error = Engine::new(&image, memory, Integer::new(), Serial).err().unwrap();
+    assert_eq!(error, EngineError::Format(Format::Q5));
+    assert!(error.to_string().contains("demask quantize --type q8"));
 }
 
 #[test]

@@ -25,12 +25,12 @@ CONFIG_LIMITS = {
     "kv_heads": 1 << 10, "head_dim": 1 << 10, "ffn_dim": 1 << 18, "context": 1 << 16,
 }
 FORMATS = {(1, 0): "f32", (2, 0): "f16"}
-PACKED = {3: "q8", 4: "q4", 5: "q4k"}
+PACKED = {3: "q8", 4: "q4", 5: "q4k", 6: "q5"}
 FORMATS |= {(code, layout): kind for code, kind in PACKED.items() for layout in range(1, 7)}
 # Rows that a layout interleaves.
 INTERLEAVED = {1: 16, 2: 4, 3: 4, 4: 2, 5: 2, 6: 2}
-CELL_INTEGERS = {"q8": 512, "q4": 256, "q4k": 256}
-CELL_SCALES = {"q8": 32, "q4": 32, "q4k": 40}
+CELL_INTEGERS = {"q8": 512, "q4": 256, "q4k": 256, "q5": 320}
+CELL_SCALES = {"q8": 32, "q4": 32, "q4k": 40, "q5": 32}
 NORMS = ("attention_norm", "ffn_norm", "output_norm")
 
 
@@ -54,6 +54,10 @@ def words(data):
 def unpack(kind, layout, cells):
     """Integers [..., rows, 32] of cells [..., bytes] in a layout."""
     r, c = np.mgrid[0 : INTERLEAVED[layout], 0:32]
+    if kind == "q5":
+        bit = 4 * (INTERLEAVED[layout] * (c // 4) + r) + c % 4
+        fifth = cells[..., 16 * INTERLEAVED[layout] + bit // 8] >> bit % 8 & 1
+        return unpack("q4", layout, cells) + (16 * fifth.astype(np.int8) - np.int8(8))
     half = c if kind == "q8" else c % 16
     if layout in (1, 2):
         at = 4 * INTERLEAVED[layout] * (half // 4) + 4 * r + half % 4

@@ -61,7 +61,7 @@ def write_image(config, tensors):
 
 
 def random_image(seed):
-    """A model of one layer with matrices of every packed format, q4k among them."""
+    """A model of one layer with matrices of every packed format, q4k and q5 among them."""
     random = np.random.default_rng(seed)
     vocab, dim, q, kv, ffn = 77, 256, 128, 64, 512
     config = [1, vocab, dim, 1, 4, 2, 32, ffn, 64, 1, 0, 10000.0, 1e-5, 0, 0, 0]
@@ -76,20 +76,20 @@ def random_image(seed):
         if code == 3:
             data = random.integers(-127, 128, cells * 512, np.int8).tobytes() + scales(size / 127, cells * 16)
         else:
-            data = random.integers(0, 256, cells * 256, np.uint8).tobytes()
-            if code == 4:
-                data += scales(size / 8, cells * 16)
+            data = random.integers(0, 256, cells * (320 if code == 6 else 256), np.uint8).tobytes()
+            if code in (4, 6):
+                data += scales(size / (8 if code == 4 else 16), cells * 16)
             else:
                 for _ in range(cells // 8):
                     data += scales(size / 256, 16) + scales(size / 32, 16)
                     data += random.integers(0, 64, 256, np.uint8).tobytes()
         return role, 0, code, 1, rows, columns, data
 
-    q8, q4, q4k = 3, 4, 5
+    q8, q4, q4k, q5 = 3, 4, 5, 6
     return write_image(config, [
         matrix(1, q4k, vocab, dim), norm(2), matrix(3, q4k, q, dim), matrix(4, q4k, kv, dim),
         matrix(5, q8, kv, dim), matrix(6, q4, dim, q), norm(7), matrix(8, q4k, ffn, dim),
-        matrix(9, q4, ffn, dim), matrix(10, q4k, dim, ffn), norm(11), matrix(12, q8, vocab, dim),
+        matrix(9, q5, ffn, dim), matrix(10, q4k, dim, ffn), norm(11), matrix(12, q8, vocab, dim),
     ])
 
 

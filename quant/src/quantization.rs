@@ -13,6 +13,9 @@ pub struct Quantization {
     /// A matrix whose source holds it in a packed format keeps that one, whatever the fields above
     /// say: it is then not rounded again.
     pub keep: bool,
+    /// Whether the kernels that the image is for read Q5, which only those of x86-64 do. Where they
+    /// do not, such a matrix is kept as Q8: more bytes, the same weights.
+    pub five_bits: bool,
     /// Packing of quantized matrices: the processors that the image is for.
     pub layout: Layout,
 }
@@ -21,13 +24,21 @@ impl Quantization {
     /// The same format everywhere, in the default layout.
     #[must_use]
     pub fn uniform(format: Format) -> Self {
-        Self { layers: format, embedding: format, keep: false, layout: Layout::default() }
+        Self {
+            layers: format,
+            embedding: format,
+            keep: false,
+            five_bits: false,
+            layout: Layout::default(),
+        }
     }
 
-    /// Every matrix in the format of its source; Q8 where the engine has no such format.
+    /// Every matrix in the format of its source; Q8 where the engine has no such format, or the
+    /// processors of the layout do not read it.
     #[must_use]
     pub fn keep(layout: Layout) -> Self {
-        Self { keep: true, layout, ..Self::uniform(Format::Q8) }
+        let five_bits = layout == Layout::Rows16;
+        Self { keep: true, five_bits, layout, ..Self::uniform(Format::Q8) }
     }
 
     /// The format of a tensor that its source holds as `stored`.
@@ -39,6 +50,7 @@ impl Quantization {
     ) -> Format {
         let wanted = match (role, stored) {
             (role, _) if role.stays_f32() => Format::F32,
+            (_, Some(WeightFormat::Q5)) if self.keep && !self.five_bits => Format::Q8,
             (_, Some(stored)) if self.keep => Format::of(stored),
             (TensorRole::Embedding | TensorRole::Head, _) => self.embedding,
             _ => self.layers,
@@ -50,6 +62,7 @@ impl Quantization {
 
     /// Whether integers and scales of `stored` are integers and scales of `format` as well.
     pub(crate) fn takes(self, format: Format, stored: WeightFormat) -> bool {
-        format == Format::of(stored) || (format, stored) == (Format::Q8, WeightFormat::Q4)
+        let fewer_bits = matches!(stored, WeightFormat::Q4 | WeightFormat::Q5);
+        format == Format::of(stored) || (format == Format::Q8 && fewer_bits)
     }
 }

@@ -14,7 +14,7 @@ const Q4_FACTORS: [f32; 15] =
 pub type Steps = [f32; 2];
 
 /// Rounds up to 32 weights: to nearest with the covering scale for Q8, with the scale of least
-/// squared error for Q4. `None` for Q4K, whose groups are not rounded one by one.
+/// squared error for Q4. `None` for Q4K and Q5, which are rounded as ggml does it: see [`round_row`].
 ///
 /// Weights too large for an `f16` scale are the caller's to refuse: see [`largest_weight`].
 ///
@@ -30,7 +30,7 @@ pub fn round_group(weights: &[f32], format: WeightFormat) -> Option<Group> {
     let largest = weights.iter().fold(0.0f32, |m, w| if w.abs() > m.abs() { *w } else { m });
     Some(match format {
         WeightFormat::Q8 => with_scale(weights, largest.abs() / 127.0, format),
-        WeightFormat::Q4K => return None,
+        WeightFormat::Q4K | WeightFormat::Q5 => return None,
         WeightFormat::Q4 => {
             // -8 exists and +8 does not, so the largest weight is put on -8: a negative scale
             // where it is positive. Near-symmetric groups may prefer the other sign.
@@ -84,8 +84,8 @@ pub fn round_steps(weights: &[f32], steps: Steps) -> Group {
     with_scale(weights, best, WeightFormat::Q8)
 }
 
-/// Rounds a row of weights to `row.len().div_ceil(32)` groups: one by one, or for Q4K as ggml
-/// quantizes to Q4_K. `steps`, one entry per group or none, are made use of for Q8.
+/// Rounds a row of weights to `row.len().div_ceil(32)` groups: one by one, or for Q4K and
+/// Q5 as ggml quantizes to Q4_K and Q5_0. `steps`, one entry per group or none, are made use of for Q8.
 ///
 /// # Errors
 /// [`BlockError`] for Q4K, if the row is not a whole number of super-blocks or a weight too large.
@@ -95,10 +95,19 @@ pub fn round_row(
     format: WeightFormat,
     out: &mut [Group],
 ) -> Result<(), BlockError> {
-    if format == WeightFormat::Q4K {
-        let mut blocks = vec![0; row.len().div_ceil(256) * GgmlType::Q4_K.block_bytes()];
-        GgmlType::Q4_K.quantize(row, &mut blocks)?;
-        return GgmlType::Q4_K.to_groups(&blocks, out);
+    let as_ggml = |to: GgmlType, row: &[f32], out| {
+        let mut blocks = vec![0; row.len().div_ceil(to.block_values()) * to.block_bytes()];
+        to.quantize(row, &mut blocks)?;
+        to.to_groups(&blocks, out)
+    };
+    match format {
+        WeightFormat::Q4K => return as_ggml(GgmlType::Q4_K, row, out),
+        WeightFormat::Q5 => {
+            let mut padded = row.to_vec();
+            padded.resize(row.len().next_multiple_of(GROUP), 0.0);
+            return as_ggml(GgmlType::Q5_0, &padded, out);
+        }
+        WeightFormat::Q4 | WeightFormat::Q8 => {}
     }
     for (index, (group, weights)) in out.iter_mut().zip(row.chunks(GROUP)).enumerate() {
         let rounded = match steps.get(index) {

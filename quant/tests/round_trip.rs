@@ -13,7 +13,7 @@ use demask_quant::{BoxError, Quantization, Report, TensorReport, WeightSource, w
 use half::f16;
 use std::io::Cursor;
 
-const FORMATS: [Format; 4] = [Format::F32, Format::F16, Format::Q8, Format::Q4];
+const FORMATS: [Format; 5] = [Format::F32, Format::F16, Format::Q8, Format::Q5, Format::Q4];
 
 /// Sizes that are multiples of nothing.
 fn config() -> ModelConfig {
@@ -125,6 +125,8 @@ fn relative_bound(format: Format) -> f32 {
         Format::Q8 => 0.5 / 127.0 + 1.0 / 1024.0,
         // The search may clip the largest weights to serve the others.
         Format::Q4 => 0.4,
+        // Half a step of 16, or a whole one at the other end, and the rounding of the scale.
+        Format::Q5 => 1.0 / 16.0 + 1.0 / 1024.0,
         Format::Q4K => unreachable!("not rounded to"),
     }
 }
@@ -164,6 +166,7 @@ fn the_report_says_what_a_reader_finds() {
                 Format::F16 => assert!(reported.relative_error() < 0.0005),
                 Format::Q8 => assert!(reported.relative_error() < 0.008),
                 Format::Q4 => assert!((0.02..0.12).contains(&reported.relative_error())),
+                Format::Q5 => assert!((0.01..0.06).contains(&reported.relative_error())),
                 Format::Q4K => unreachable!("not rounded to"),
             }
         }

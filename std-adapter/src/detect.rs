@@ -144,6 +144,19 @@ pub fn native_layout() -> Layout {
     with_kernels(Choice::Auto, Reads).unwrap_or_default()
 }
 
+/// Whether the fastest kernels of this processor read [`Format::Q5`](demask::packed::Format::Q5).
+#[must_use]
+pub fn native_five_bits() -> bool {
+    struct Reads;
+    impl WithKernels for Reads {
+        type Output = bool;
+        fn run<K: Kernels + 'static>(self, _: K) -> bool {
+            K::READS_Q5
+        }
+    }
+    with_kernels(Choice::Auto, Reads).unwrap_or_default()
+}
+
 /// Code that is compiled once for each kind of kernels.
 pub trait WithKernels {
     /// What it results in.

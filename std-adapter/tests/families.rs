@@ -28,7 +28,8 @@ impl WithKernels for Job<'_> {
     /// The bits of all logits.
     fn run<K: Kernels + 'static>(self, kernels: K) -> Vec<u32> {
         let (layers, embedding) = self.formats;
-        let quantization = Quantization { layers, embedding, layout: K::LAYOUT, keep: false };
+        let quantization =
+            Quantization { layers, embedding, layout: K::LAYOUT, ..Quantization::uniform(layers) };
         let mut image = image_with(&sections(self.config), quantization, self.seed);
         if self.q4k {
             image = with_q4k(&image, K::LAYOUT, self.seed, |role| {

@@ -23,7 +23,7 @@ fn sections(model: &LoadedModel) -> Sections {
 const TYPES: [(GgmlType, Format, bool); 8] = [
     (GgmlType::Q4_0, Format::Q4, true),
     (GgmlType::Q8_0, Format::Q8, true),
-    (GgmlType::Q5_0, Format::Q8, true),
+    (GgmlType::Q5_0, Format::Q5, true),
     (GgmlType::Q4_K, Format::Q4K, true),
     (GgmlType::MXFP4, Format::Q8, true),
     (GgmlType::Q4_1, Format::Q8, false),

@@ -27,7 +27,7 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
-use crate::packed::{Layout, WeightFormat};
+use crate::packed::{Format, Layout};
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -46,7 +46,8 @@ pub struct ModelImage<'a> {
     table: &'a [u8],
     weights: &'a [u8],
     layout: Layout,
-    holds_q4k: bool,
+    /// A bit for each code of a format.
+    formats: u8,
 }
 
 impl<'a> ModelImage<'a> {
@@ -101,10 +102,10 @@ impl<'a> ModelImage<'a> {
         };
         let table = require(SectionKind::Tensors)?;
         let weights = require(SectionKind::Weights)?;
-        let (layout, holds_q4k) = (Layout::default(), false);
+        let (layout, formats) = (Layout::default(), 0);
         let mut image =
-            Self { bytes, header, config, tokenizer, prompt, table, weights, layout, holds_q4k };
-        (image.layout, image.holds_q4k) = image.check_tensors()?;
+            Self { bytes, header, config, tokenizer, prompt, table, weights, layout, formats };
+        (image.layout, image.formats) = image.check_tensors()?;
         Ok(image)
     }
 
@@ -135,10 +136,9 @@ impl<'a> ModelImage<'a> {
         Ok(())
     }
 
-    /// Checks the table of tensors and returns the layout of the packed ones, and whether one of
-    /// them is Q4K.
-    fn check_tensors(&self) -> Result<(Layout, bool), ImageError> {
-        let (mut next, mut count, mut layout, mut holds_q4k) = (0, 0, None, false);
+    /// Checks the table of tensors and returns the layout of the packed ones, and the formats of all.
+    fn check_tensors(&self) -> Result<(Layout, u8), ImageError> {
+        let (mut next, mut count, mut layout, mut formats) = (0, 0, None, 0);
         for (index, role) in TensorRole::all(&self.config).enumerate() {
             let (table, config) = (self.table, &self.config);
             let tensor = tensor::parse_entry(table, index, role, config, self.weights, &mut next)?;
@@ -148,13 +148,13 @@ impl<'a> ModelImage<'a> {
                 let problem = "packed in another order than the tensors before it";
                 return Err(ImageError::Tensor { role, problem });
             }
-            holds_q4k |= tensor.format.packed().is_some_and(WeightFormat::is_affine);
+            formats |= 1 << tensor.format.code();
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {
             return Err(ImageError::SurplusTensors);
         }
-        Ok((layout.unwrap_or_default(), holds_q4k))
+        Ok((layout.unwrap_or_default(), formats))
     }
 
     /// Shape and constants of the model.
@@ -169,10 +169,10 @@ impl<'a> ModelImage<'a> {
         self.layout
     }
 
-    /// Whether a tensor is [`Q4K`](crate::packed::Format::Q4K), which not all kernels read.
+    /// Whether a tensor is stored like this.
     #[must_use]
-    pub fn holds_q4k(&self) -> bool {
-        self.holds_q4k
+    pub fn holds(&self, format: Format) -> bool {
+        self.formats >> format.code() & 1 == 1
     }
 
     /// Vocabulary, if the image has one.

@@ -73,8 +73,11 @@ pub fn all<K: Kernels>(kernels: K, effort: Effort) -> usize {
 
 /// What the kernels read.
 fn formats<K: Kernels>() -> impl Iterator<Item = WeightFormat> {
-    let formats = [WeightFormat::Q4, WeightFormat::Q8, WeightFormat::Q4K];
-    formats.into_iter().filter(|format| K::READS_Q4K || !format.is_affine())
+    WeightFormat::ALL.into_iter().filter(|format| match format {
+        WeightFormat::Q4 | WeightFormat::Q8 => true,
+        WeightFormat::Q4K => K::READS_Q4K,
+        WeightFormat::Q5 => K::READS_Q5,
+    })
 }
 
 /// Rows, outputs and inputs of products: all remainders, then sizes at random.
@@ -92,11 +95,11 @@ fn sizes(format: WeightFormat, effort: Effort, random: &mut Random) -> Vec<(usiz
         }
         return sizes;
     }
-    let small = (0..=70).map(|rows| (rows, 20, 64));
+    let small = (0..=70).map(|rows| (rows, 20, 128));
     let narrow = (1..=50).map(|outputs| (3, outputs, 96));
     let deep = (1..=35).map(|groups| (1 + groups % 9, 18, groups * GROUP));
     let ragged = (1..=GROUP).map(|cols| (5, 17, 64 + cols));
-    let large = [(300, 40, 64), (3, 300, 128), (11, 33, 1024), (1, 33, 1024), (41, 33, 1100)];
+    let large = [(300, 40, 64), (3, 300, 128), (11, 33, 1024), (1, 33, 1024), (41, 33, 1150)];
     let mut sizes: Vec<_> = small.chain(narrow).chain(deep).chain(ragged).chain(large).collect();
     if effort == Effort::Thorough {
         let mut any = || (1 + random.below(300), 1 + random.below(300), 32 + random.below(993));

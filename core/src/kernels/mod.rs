@@ -47,6 +47,9 @@ pub trait Kernels: Copy + Send + Sync {
     /// microcontrollers cannot.
     const READS_Q4K: bool = true;
 
+    /// Whether [`WeightFormat::Q5`](crate::packed::WeightFormat::Q5) can be read.
+    const READS_Q5: bool = false;
+
     /// Quantizes `x` (`[cols]`) as row `row` of `into`, group by group: `scale = amax / 127`,
     /// `q = round_ties_even(x * (127 / amax))`, zero and scale zero if `amax` is below
     /// [`ACTIVATION_FLOOR`](scalar::ACTIVATION_FLOOR). Columns beyond `x` are zero.

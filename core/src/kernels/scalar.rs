@@ -20,6 +20,7 @@ impl Kernels for Scalar {
     const NAME: &'static str = "scalar";
     const LAYOUT: Layout = Layout::Rows16;
     const READS_ANY_LAYOUT: bool = true;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,

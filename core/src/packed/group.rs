@@ -17,7 +17,7 @@ pub(super) const HALVES_BYTES: usize = BLOCK_ROWS * 2;
 /// What turns the integers of a group into weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GroupScale {
-    /// `weight = scale * value` (Q8, Q4).
+    /// `weight = scale * value` (Q8, Q5, Q4).
     Plain(f16),
     /// `weight = (d * scale) * (value + 8) - (d_min * min)` (Q4K, as in ggml's Q4_K): eight groups
     /// share `d` and `d_min`; both products are exact in `f32`.

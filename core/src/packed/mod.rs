@@ -19,8 +19,8 @@ pub use matrix::{Block, PackedMatrix};
 pub const GROUP: usize = 32;
 /// Rows (outputs) of a block: what every layout interleaves divides it.
 pub const BLOCK_ROWS: usize = 16;
-/// Whether this build has [`WeightFormat::Q4K`]: the cargo feature `q4k`. Without it no matrix has
-/// affine scales, and what they need is left out.
+/// Whether this build has [`WeightFormat::Q4K`] and [`WeightFormat::Q5`]: the cargo feature `q4k`.
+/// Without it no matrix has affine scales or high bits, and what they need is left out.
 const HAS_Q4K: bool = cfg!(feature = "q4k");
 
 /// Storage format of a tensor in an image.
@@ -37,11 +37,14 @@ pub enum Format {
     /// 4-bit weights with a minimum, 4.625 bits each with their scales: ggml's Q4_K, exactly. Needs
     /// the cargo feature `q4k`.
     Q4K,
+    /// 5-bit weights, 5.5 bits each with their scale: ggml's Q5_0, exactly. Needs the cargo feature
+    /// `q4k`.
+    Q5,
 }
 
 impl Format {
     /// All formats, in the order of their codes.
-    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q8, Self::Q4, Self::Q4K];
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Q8, Self::Q4, Self::Q4K, Self::Q5];
 
     /// Number that stands for the format in a tensor entry.
     #[must_use]
@@ -52,13 +55,14 @@ impl Format {
             Self::Q8 => 3,
             Self::Q4 => 4,
             Self::Q4K => 5,
+            Self::Q5 => 6,
         }
     }
 
     /// Inverse of [`Format::code`], for the formats that this build has.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        let known = if HAS_Q4K { 5 } else { 4 };
+        let known = if HAS_Q4K { 6 } else { 4 };
         Self::ALL.into_iter().take(known).find(|f| f.code() == code)
     }
 
@@ -70,6 +74,7 @@ impl Format {
             Self::Q8 => Some(WeightFormat::Q8),
             Self::Q4 => Some(WeightFormat::Q4),
             Self::Q4K => Some(WeightFormat::Q4K),
+            Self::Q5 => Some(WeightFormat::Q5),
         }
     }
 
@@ -80,6 +85,7 @@ impl Format {
             WeightFormat::Q8 => Self::Q8,
             WeightFormat::Q4 => Self::Q4,
             WeightFormat::Q4K => Self::Q4K,
+            WeightFormat::Q5 => Self::Q5,
         }
     }
 
@@ -92,6 +98,7 @@ impl Format {
             Self::Q8 => "q8",
             Self::Q4 => "q4",
             Self::Q4K => "q4k",
+            Self::Q5 => "q5",
         }
     }
 }
@@ -105,6 +112,9 @@ pub enum WeightFormat {
     Q4,
     /// -8..=7, two to a byte, with [affine](GroupScale::Affine) scales. Columns come in 256.
     Q4K,
+    /// -16..=15, the lower four bits two to a byte and the fifth bits apart, an `f16` scale per row
+    /// and group.
+    Q5,
 }
 
 /// How the integers of a format are stored.
@@ -112,13 +122,13 @@ pub enum WeightFormat {
 pub enum Width {
     /// One to a byte.
     Byte,
-    /// Two to a byte.
+    /// Two to a byte, in some formats with a [fifth bit](WeightFormat::has_fifth_bits) elsewhere.
     Nibble,
 }
 
 impl WeightFormat {
     /// All formats.
-    pub const ALL: [Self; 3] = [Self::Q8, Self::Q4, Self::Q4K];
+    pub const ALL: [Self; 4] = [Self::Q8, Self::Q4, Self::Q4K, Self::Q5];
 
     /// How the integers are stored.
     #[inline(always)]
@@ -126,7 +136,7 @@ impl WeightFormat {
     pub const fn width(self) -> Width {
         match self {
             Self::Q8 => Width::Byte,
-            Self::Q4 | Self::Q4K => Width::Nibble,
+            Self::Q4 | Self::Q4K | Self::Q5 => Width::Nibble,
         }
     }
 
@@ -135,6 +145,13 @@ impl WeightFormat {
     #[must_use]
     pub const fn is_affine(self) -> bool {
         HAS_Q4K && matches!(self, Self::Q4K)
+    }
+
+    /// Whether the integers have a fifth bit, behind the nibbles of a cell.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_fifth_bits(self) -> bool {
+        HAS_Q4K && matches!(self, Self::Q5)
     }
 
     /// The number of columns of a matrix is a multiple of this.
@@ -148,6 +165,7 @@ impl WeightFormat {
     pub const fn weight_bytes(self) -> usize {
         match self.width() {
             Width::Byte => BLOCK_ROWS * GROUP,
+            Width::Nibble if self.has_fifth_bits() => BLOCK_ROWS * GROUP / 8 * 5,
             Width::Nibble => BLOCK_ROWS * GROUP / 2,
         }
     }
@@ -172,6 +190,7 @@ impl WeightFormat {
     pub const fn range(self) -> (i8, i8) {
         match self.width() {
             Width::Byte => (-127, 127),
+            Width::Nibble if self.has_fifth_bits() => (-16, 15),
             Width::Nibble => (-8, 7),
         }
     }

@@ -36,10 +36,11 @@ fn weight(tensor: &Tensor<'_>, row: usize, col: usize) -> Weight {
     let cells = tensor.rows.div_ceil(BLOCK) * groups;
     let cell = row / BLOCK * groups + col / GROUP;
     let (lane, input) = (row % BLOCK, col % GROUP);
-    let nibble = || {
-        let byte = tensor.bytes[cell * 256 + input % 16 / 4 * 64 + lane * 4 + input % 4];
+    let nibble_in = |cell_bytes: usize| {
+        let byte = tensor.bytes[cell * cell_bytes + input % 16 / 4 * 64 + lane * 4 + input % 4];
         i32::from(if input < 16 { byte % 16 } else { byte / 16 })
     };
+    let nibble = || nibble_in(256);
     let half =
         |at: usize| half::f16::from_le_bytes([tensor.bytes[at], tensor.bytes[at + 1]]).to_f32();
     match tensor.format {
@@ -52,6 +53,12 @@ fn weight(tensor: &Tensor<'_>, row: usize, col: usize) -> Weight {
         Format::Q4 => {
             let scale = half(cells * 256 + (cell * BLOCK + lane) * 2);
             Weight { integer: nibble() - 8, scale, minimum: None }
+        }
+        Format::Q5 => {
+            let place = input / 4 * 64 + lane * 4 + input % 4;
+            let fifth = i32::from(tensor.bytes[cell * 320 + 256 + place / 8]) >> (place % 8) & 1;
+            let scale = half(cells * 320 + (cell * BLOCK + lane) * 2);
+            Weight { integer: nibble_in(320) + 16 * fifth - 16, scale, minimum: None }
         }
         Format::Q4K => {
             let start = cells * 256 + cell / 8 * 320;

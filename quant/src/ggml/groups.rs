@@ -13,7 +13,8 @@ impl GgmlType {
         match self {
             Self::Q4_0 => Some(WeightFormat::Q4),
             Self::Q4_K => Some(WeightFormat::Q4K),
-            Self::Q5_0 | Self::Q8_0 | Self::MXFP4 => Some(WeightFormat::Q8),
+            Self::Q5_0 => Some(WeightFormat::Q5),
+            Self::Q8_0 | Self::MXFP4 => Some(WeightFormat::Q8),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::image::{refuse_same_file, sections_of, write};
 use super::options::SourceArgs;
-use super::processor::{Processor, layout_for, processors};
+use super::processor::{Processor, five_bits_for, layout_for, processors};
 use super::table::thousands;
 use clap::Args;
 use demask_quant::Quantization;
@@ -43,7 +43,9 @@ pub(super) fn run(args: &PackArgs) -> Result<(), CliError> {
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let sections = sections_of(&model, counter);
-    let report = write(&model, &sections, Quantization::keep(layout), &args.out, threads)?;
+    let five_bits = five_bits_for(args.processor);
+    let quantization = Quantization { five_bits, ..Quantization::keep(layout) };
+    let report = write(&model, &sections, quantization, &args.out, threads)?;
     let rounded = report.tensors.iter().filter(|t| !t.is_exact()).count();
     let mut out = std::io::stdout().lock();
     let bytes = report.image_bytes;

@@ -1,6 +1,6 @@
 //! Processors as the command line names them: each reads weights in one order.
 
-use crate::detect::native_layout;
+use crate::detect::{native_five_bits, native_layout};
 use clap::ValueEnum;
 use demask::packed::Layout;
 
@@ -48,6 +48,11 @@ impl Processor {
 /// The order of weights for a processor, or for the one that this runs on.
 pub(super) fn layout_for(processor: Option<Processor>) -> Layout {
     processor.map_or_else(native_layout, Processor::layout)
+}
+
+/// Whether the kernels of a processor, or of the one that this runs on, read q5.
+pub(super) fn five_bits_for(processor: Option<Processor>) -> bool {
+    processor.map_or_else(native_five_bits, |processor| processor == Processor::X86)
 }
 
 /// The processors of a layout, for people.

@@ -2,7 +2,7 @@
 
 use super::image::{label, refuse_same_file, sections_of, write};
 use super::options::SourceArgs;
-use super::processor::{Processor, layout_for};
+use super::processor::{Processor, five_bits_for, layout_for};
 use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
@@ -101,6 +101,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         layers: stored_as.format(),
         embedding: args.embedding.unwrap_or(default).format(),
         keep,
+        five_bits: five_bits_for(args.processor),
         layout: layout_for(args.processor),
     };
     let sections = sections_of(&model, args.security_counter);

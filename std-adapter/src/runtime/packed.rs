@@ -1,10 +1,10 @@
 //! The packed engine, on weights in the order that its kernels read.
 
 use super::{HOST_TILE, Memory, Network, RuntimeError, Settings};
-use crate::detect::WithKernels;
+use crate::detect::{WithKernels, native_five_bits};
 use crate::load::LoadedModel;
 use crate::pool::Pool;
-use demask::packed::Layout;
+use demask::packed::{Format, Layout};
 use demask::{Engine, ForwardError, Kernels, Limits, ModelImage, Plan};
 use demask_quant::{
     ImageBuffer, ImageWeights, PackProgress, Quantization, Sections, WeightSource, pack_image,
@@ -55,6 +55,7 @@ impl<'m> PackedModel<'m> {
     ) -> Result<ModelImage<'_>, RuntimeError> {
         if let Weights::Image(image) = &self.weights
             && reads.is_none_or(|layout| image.layout() == layout)
+            && (native_five_bits() || !image.holds(Format::Q5))
         {
             return Ok(**image);
         }
@@ -72,11 +73,10 @@ impl<'m> PackedModel<'m> {
 
     fn pack(&self, layout: Layout, threads: usize) -> Result<ImageBuffer, RuntimeError> {
         let (config, quantization) = match &self.weights {
-            Weights::Image(image) => (*image.config(), Quantization::keep(layout)),
-            Weights::Source(model, quantization) => {
-                (*model.config(), Quantization { layout, ..*quantization })
-            }
+            Weights::Image(image) => (*image.config(), Quantization::keep(Layout::default())),
+            Weights::Source(model, quantization) => (*model.config(), *quantization),
         };
+        let quantization = Quantization { layout, five_bits: native_five_bits(), ..quantization };
         let source: &dyn WeightSource = match &self.weights {
             Weights::Image(image) => &ImageWeights(**image),
             Weights::Source(model, _) => &model.weights(),

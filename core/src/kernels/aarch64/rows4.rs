@@ -19,6 +19,7 @@ unsafe impl<const DOT: u8> Family for Rows4<DOT> {
             WeightFormat::Q4 => const { &inner_loops::<DOT, Q4>() },
             WeightFormat::Q8 => const { &inner_loops::<DOT, Q8>() },
             WeightFormat::Q4K => const { &inner_loops::<DOT, Q4K>() },
+            WeightFormat::Q5 => return None,
         };
         loops.get(rows.checked_sub(1)?).copied()
     }

@@ -19,6 +19,7 @@ unsafe impl Family for Rows4x8 {
             WeightFormat::Q4 => const { &inner_loops::<Q4>() },
             WeightFormat::Q8 => const { &inner_loops::<Q8>() },
             WeightFormat::Q4K => const { &inner_loops::<Q4K>() },
+            WeightFormat::Q5 => return None,
         };
         loops.get(rows / 2).copied()
     }

@@ -1,8 +1,10 @@
 //! AVX2: eight outputs at a time.
 
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
-use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, load, nibbles};
+use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
+use super::eight_lanes::{
+    Group, Sums, add_term, compute, five_bits, half_mut, half_steps, load, nibbles,
+};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Factors, Plain, Scales, half};
 use super::values;
@@ -31,6 +33,7 @@ impl Avx2 {
 impl Kernels for Avx2 {
     const NAME: &'static str = "avx2";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,
@@ -102,6 +105,12 @@ impl Unit for Avx2 {
     }
 
     #[target_feature(enable = "avx2,f16c")]
+    unsafe fn q5(work: Work<'_, Plain, Q5>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, _, Q5>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
     unsafe fn q4k(work: Work<'_, Affine, Q4>) {
         // SAFETY: the caller vouches for the vector unit.
         unsafe { compute::<Self, _, Q4>(work) }
@@ -139,6 +148,42 @@ impl Group<Q4> for Avx2 {
                 }
                 let integers = _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones);
                 let integers = _mm256_cvtepi32_ps(integers);
+                add_term::<S>(half_mut(sums, upper), factors, x, integers);
+            }
+        }
+    }
+}
+
+/// Sums of four steps fit into an `i16`: 8 * 31 * 127 = 31,496. So there is a widening addition for
+/// each half of the steps.
+impl Group<Q5> for Avx2 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q5>,
+        (scales, group): (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
+        let ones = _mm256_set1_epi16(1);
+        let magic = _mm256_castsi256_ps(_mm256_set1_epi32(MAGIC));
+        for upper in [false, true] {
+            let weights = five_bits(cell, upper);
+            // SAFETY: the caller vouches for the vector unit.
+            let factors = unsafe { scales.eight(group, upper) };
+            for (x, sums) in rows.iter().zip(sums.iter_mut()) {
+                let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+                let quads = x.values.as_chunks().0.iter();
+                for (&[w0, w1], &[x0, x1]) in weights.as_chunks().0.iter().zip(quads) {
+                    let products = _mm256_maddubs_epi16(w0, _mm256_set1_epi32(x0));
+                    even = _mm256_add_epi16(even, products);
+                    let products = _mm256_maddubs_epi16(w1, _mm256_set1_epi32(x1));
+                    odd = _mm256_add_epi16(odd, products);
+                }
+                let (even, odd) = (_mm256_madd_epi16(even, ones), _mm256_madd_epi16(odd, ones));
+                let start = _mm256_set1_epi32(x.start::<S>(MAGIC));
+                let integers = _mm256_add_epi32(_mm256_add_epi32(even, odd), start);
+                let integers = _mm256_sub_ps(_mm256_castsi256_ps(integers), magic);
                 add_term::<S>(half_mut(sums, upper), factors, x, integers);
             }
         }

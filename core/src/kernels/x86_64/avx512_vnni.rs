@@ -1,7 +1,7 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
+use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Factors, Plain, Scales};
 use super::values;
@@ -31,6 +31,7 @@ impl Kernels for Avx512Vnni {
     const NAME: &'static str = "avx512-vnni";
 
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,
@@ -96,6 +97,11 @@ impl Unit for Avx512Vnni {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn q8(work: Work<'_, Plain, Q8>) {
+        compute(work);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn q5(work: Work<'_, Plain, Q5>) {
         compute(work);
     }
 
@@ -168,6 +174,9 @@ unsafe fn compute_rows<S: Scales, const STEPS: usize, const ROWS: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn unsigned<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
+    if STEPS == Q5 {
+        return five_bits(cell);
+    }
     let mut weights = [_mm512_setzero_si512(); 8];
     if STEPS == Q4 {
         let (low, high) = weights.split_at_mut(Q4);
@@ -180,6 +189,25 @@ fn unsigned<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
         for (weights, step) in weights.iter_mut().zip(cell) {
             *weights = _mm512_xor_si512(load(step), top_bits);
         }
+    }
+    weights
+}
+
+/// The weights of a Q5 cell plus 16, by step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn five_bits<const STEPS: usize>(cell: &Cell<STEPS>) -> [__m512i; 8] {
+    let mut weights = [_mm512_setzero_si512(); 8];
+    let Some((bits, cell)) = cell.split_last() else { return weights };
+    let (low, high) = weights.split_at_mut(Q4);
+    for ((low, high), step) in low.iter_mut().zip(high).zip(cell) {
+        [*low, *high] = nibbles(load(step));
+    }
+    let bits: &[[u8; 8]; 8] = bytemuck::cast_ref(bits);
+    let sixteen = _mm512_set1_epi8(16);
+    for (weights, bits) in weights.iter_mut().zip(bits) {
+        let upper = u64::from_le_bytes(*bits);
+        *weights = _mm512_mask_add_epi8(*weights, upper, *weights, sixteen);
     }
     weights
 }

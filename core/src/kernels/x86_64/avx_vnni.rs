@@ -2,8 +2,10 @@
 
 use super::Avx2;
 use super::attention::{self, Queries};
-use super::blocked::{Cell, Q4, Q8, Unit, Work, matmul};
-use super::eight_lanes::{Group, Sums, add_term, compute, half_mut, half_steps, nibbles};
+use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
+use super::eight_lanes::{
+    Group, Sums, add_term, compute, five_bits, half_mut, half_steps, nibbles,
+};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Plain, Scales};
 use super::values;
@@ -32,6 +34,7 @@ impl AvxVnni {
 impl Kernels for AvxVnni {
     const NAME: &'static str = "avx-vnni";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,
@@ -103,6 +106,12 @@ impl Unit for AvxVnni {
     }
 
     #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn q5(work: Work<'_, Plain, Q5>) {
+        // SAFETY: the caller vouches for the vector unit.
+        unsafe { compute::<Self, _, Q5>(work) }
+    }
+
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
     unsafe fn q4k(work: Work<'_, Affine, Q4>) {
         // SAFETY: the caller vouches for the vector unit.
         unsafe { compute::<Self, _, Q4>(work) }
@@ -120,6 +129,21 @@ impl Group<Q4> for AvxVnni {
     ) {
         for upper in [false, true] {
             add(&nibbles(cell, upper), scales, rows, sums, upper);
+        }
+    }
+}
+
+impl Group<Q5> for AvxVnni {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c,avxvnni")]
+    unsafe fn add<S: Scales>(
+        cell: &Cell<Q5>,
+        scales: (&S, usize),
+        rows: &[Prepared],
+        sums: &mut [Sums],
+    ) {
+        for upper in [false, true] {
+            add(&five_bits(cell, upper), scales, rows, sums, upper);
         }
     }
 }

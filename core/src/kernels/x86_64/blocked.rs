@@ -12,6 +12,8 @@ pub(super) type Cell<const STEPS: usize> = [[[u8; 32]; 2]; STEPS];
 pub(super) const Q4: usize = 4;
 /// Steps of a Q8 cell.
 pub(super) const Q8: usize = 8;
+/// Steps of a Q5 cell: those of a Q4 cell, and the fifth bits, 64 for each of eight steps.
+pub(super) const Q5: usize = 5;
 
 /// One block of outputs and one tile of activation rows. The lengths fit together; unsafe code
 /// relies on it.
@@ -69,6 +71,12 @@ pub(super) trait Unit {
     /// The processor must have the vector unit.
     unsafe fn q8(work: Work<'_, Plain, Q8>);
 
+    /// Computes the outputs of a block of Q5 weights.
+    ///
+    /// # Safety
+    /// The processor must have the vector unit.
+    unsafe fn q5(work: Work<'_, Plain, Q5>);
+
     /// Computes the outputs of a block of Q4K weights.
     ///
     /// # Safety
@@ -80,6 +88,7 @@ pub(super) trait Unit {
         match format {
             WeightFormat::Q4 => Self::START_Q4,
             WeightFormat::Q8 => Self::START_Q8,
+            WeightFormat::Q5 => Start::Magic(16),
             WeightFormat::Q4K => Start::ScaledSum,
         }
     }
@@ -119,6 +128,10 @@ pub(super) unsafe fn matmul_prepared<U: Unit>(
         // SAFETY: as above.
         WeightFormat::Q8 => each_block(weights, prepared, rows, out, |work| unsafe {
             U::q8(work);
+        }),
+        // SAFETY: as above.
+        WeightFormat::Q5 => each_block(weights, prepared, rows, out, |work| unsafe {
+            U::q5(work);
         }),
         // SAFETY: as above.
         WeightFormat::Q4K => each_block(weights, prepared, rows, out, |work| unsafe {

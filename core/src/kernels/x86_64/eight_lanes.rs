@@ -1,6 +1,6 @@
 //! What the vector units of eight lanes share: half a block at a time, sums in the first-level cache.
 
-use super::blocked::{Cell, Q4, Work};
+use super::blocked::{Cell, Q4, Q5, Work};
 use super::prepared::{Prepared, TILE};
 use super::scales::{Factors, Scales, half};
 use crate::packed::BLOCK_ROWS;
@@ -74,6 +74,27 @@ pub(super) fn nibbles(cell: &Cell<Q4>, upper: bool) -> [__m256i; 8] {
     let [w0, w1, w2, w3] = bytes.map(|low| _mm256_and_si256(low, mask));
     let [w4, w5, w6, w7] = bytes.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask));
     [w0, w1, w2, w3, w4, w5, w6, w7]
+}
+
+/// The weights plus 16 of half a Q5 cell, by step.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn five_bits(cell: &Cell<Q5>, upper: bool) -> [__m256i; 8] {
+    let [low @ .., bits] = cell;
+    let bits: &[[[u8; 4]; 2]; 8] = bytemuck::cast_ref(bits);
+    let mut weights = nibbles(low, upper);
+    // Each byte of bits eight times, then a bit in each byte.
+    let spread =
+        _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let bit = _mm256_set1_epi64x(i64::from_le_bytes([1, 2, 4, 8, 16, 32, 64, 128]));
+    let sixteen = _mm256_set1_epi8(16);
+    for (weights, bits) in weights.iter_mut().zip(bits) {
+        let bytes = _mm256_set1_epi32(i32::from_le_bytes(*half(bits, upper)));
+        let bytes = _mm256_and_si256(_mm256_shuffle_epi8(bytes, spread), bit);
+        let is_set = _mm256_cmpeq_epi8(bytes, bit);
+        *weights = _mm256_or_si256(*weights, _mm256_and_si256(is_set, sixteen));
+    }
+    weights
 }
 
 /// The bytes of half a cell, by step.

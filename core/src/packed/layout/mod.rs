@@ -5,6 +5,7 @@
 //! without moving anything else.
 
 mod dsp;
+mod fifth_bits;
 mod helium;
 mod rows16;
 mod rows4;
@@ -150,13 +151,17 @@ impl Layout {
         format: WeightFormat,
         (weights, scales): (&mut [u8], &mut [u8]),
         (row, group): (usize, usize),
-        (values, scale): &Group,
+        (all, scale): &Group,
     ) {
         let groups = (weights.len() + scales.len()) / format.cell_bytes();
         let (place, width) = (self.place(format, groups, row, group), format.width());
         if row >= BLOCK_ROWS || group >= groups || scale.is_affine() != format.is_affine() {
             return;
         }
+        let values = match format.has_fifth_bits() {
+            true => &fifth_bits::lower_four(all),
+            false => all,
+        };
         if let Some(cell) = weights.get_mut(place.integers..) {
             match self {
                 Self::Rows16 => rows16::write(width, cell, place.lane, values),
@@ -165,6 +170,9 @@ impl Layout {
                 Self::Dsp => dsp::write(width, cell, place.lane, values),
                 Self::Helium => helium::write(width, cell, place.lane, values),
                 Self::Words => words::write(width, cell, place.lane, values),
+            }
+            if format.has_fifth_bits() {
+                fifth_bits::write(cell, self.rows(), place.lane, all);
             }
         }
         if self.keeps_scales_apart(format) {
@@ -185,14 +193,18 @@ impl Layout {
     ) -> Option<[i8; GROUP]> {
         let (place, width) = (self.place(format, groups, row, group), format.width());
         let cell = weights.get(place.integers..)?;
-        Some(match self {
+        let mut values = match self {
             Self::Rows16 => rows16::read(width, cell, place.lane),
             Self::Rows4 => rows4::read(width, cell, place.lane),
             Self::Rows4x8 => rows4x8::read(width, cell, place.lane),
             Self::Dsp => dsp::read(width, cell, place.lane),
             Self::Helium => helium::read(width, cell, place.lane),
             Self::Words => words::read(width, cell, place.lane),
-        })
+        };
+        if format.has_fifth_bits() {
+            fifth_bits::add(cell, self.rows(), place.lane, &mut values);
+        }
+        Some(values)
     }
 
     /// The scale that [`Layout::write`] wrote; `None` outside the block.

@@ -1,11 +1,13 @@
 //! AMX: a tile of sixteen rows by sixteen outputs at a time; AVX-512 for the float operations, and
 //! for few rows.
 
+mod ahead;
 mod order;
 mod pipeline;
+mod unit;
 
 use super::avx512_vnni::Avx512Vnni;
-use super::blocked::{Q4, Q8, Unit, matmul_prepared};
+use super::blocked::{Q4, Q5, Q8, Unit, matmul_prepared};
 use super::prepared::{Prepared, WORDS, prepare_row};
 use super::scales::{Affine, Plain};
 use crate::cache::KvHead;
@@ -35,6 +37,7 @@ impl Amx {
 impl Kernels for Amx {
     const NAME: &'static str = "amx";
     const LAYOUT: Layout = Layout::Rows16;
+    const READS_Q5: bool = true;
 
     fn quantize_row(
         self,
@@ -44,7 +47,7 @@ impl Kernels for Amx {
     ) -> Result<(), NotFinite> {
         let (rows, groups) = (into.rows(), into.groups());
         let start = Avx512Vnni::start(into.format());
-        let split = Split::new(rows);
+        let split = Split::new(rows, groups);
         if row >= rows {
             return Ok(());
         }
@@ -64,7 +67,7 @@ impl Kernels for Amx {
         if groups != activations.groups() {
             return;
         }
-        let split = Split::new(activations.rows());
+        let split = Split::new(activations.rows(), groups);
         let part = |rows: &core::ops::Range<usize>| {
             let words = activations.words();
             words.get(rows.start * groups * WORDS..rows.end * groups * WORDS).unwrap_or_default()
@@ -77,6 +80,7 @@ impl Kernels for Amx {
                 match weights.format() {
                     WeightFormat::Q4 => pipeline::matmul::<Plain, Q4>(weights, &tiles, out),
                     WeightFormat::Q8 => pipeline::matmul::<Plain, Q8>(weights, &tiles, out),
+                    WeightFormat::Q5 => pipeline::matmul::<Plain, Q5>(weights, &tiles, out),
                     WeightFormat::Q4K => pipeline::matmul::<Affine, Q4>(weights, &tiles, out),
                 }
             }

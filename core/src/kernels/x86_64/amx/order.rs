@@ -5,15 +5,16 @@
 //! here), and `[n][8]` of values. Of a lower tile, what stands behind is read in place of the scales
 //! and scaled sums that it lacks, for outputs that are not stored.
 
+use super::unit::TURNS;
 use crate::kernels::scalar::NotFinite;
-use crate::kernels::x86_64::prepared::{Start, WORDS, padded_groups, quantize};
+use crate::kernels::x86_64::prepared::{Start, TILE, WORDS, padded_groups, quantize};
 
 /// Rows of a tile register.
 pub(super) const TILE_ROWS: usize = 16;
 /// A last tile of fewer rows is not worth the tile unit.
 const FEWEST: usize = 9;
 
-/// Which rows the tile unit multiplies; the rest, eight at most, is prepared as for AVX-512.
+/// Which rows the tile unit multiplies; the rest, mostly eight at most, is prepared as for AVX-512.
 #[derive(Clone, Copy)]
 pub(super) struct Split {
     /// Rows in full tiles.
@@ -24,7 +25,11 @@ pub(super) struct Split {
 }
 
 impl Split {
-    pub(super) fn new(rows: usize) -> Self {
+    /// The tile unit multiplies groups in fours, so it does nothing for inputs that leave a rest.
+    pub(super) fn new(rows: usize, groups: usize) -> Self {
+        if !groups.is_multiple_of(TURNS) {
+            return Self { full: 0, tiled: 0, rows };
+        }
         let full = rows / TILE_ROWS * TILE_ROWS;
         let tiled = if rows - full < FEWEST { full } else { rows };
         Self { full, tiled, rows }
@@ -32,8 +37,12 @@ impl Split {
 
     /// First row and number of rows of the tile that row `row`, below `rows`, belongs to.
     pub(super) fn tile_of(self, row: usize) -> (usize, usize) {
-        let first = row / TILE_ROWS * TILE_ROWS;
-        (first, TILE_ROWS.min(self.rows - first))
+        let (behind, height) = match row < self.tiled {
+            true => (0, TILE_ROWS),
+            false => (self.tiled, TILE),
+        };
+        let first = behind + (row - behind) / height * height;
+        (first, height.min(self.rows - first))
     }
 }
 

@@ -3,191 +3,24 @@
 //! A group of sixteen rows and sixteen outputs is one product of tiles: values `[16 rows][32 bytes]`
 //! times a cell of Q8 weights, `[8][64 bytes]` in memory already as the unit wants it. The product
 //! takes some fifty cycles, goes through memory to the vector unit, and becomes sixteen float terms
-//! there. Four result tiles take turns so that nobody waits: while the terms of group `g` are added,
-//! the result of `g + 1` is on its way to memory, and `g + 5` starts in the tile that becomes free.
-//! The tile unit runs ahead across the ends of tiles, parts and blocks.
+//! there. Four result tiles take turns so that nobody waits: a result goes to memory four products
+//! after it was started, and is added another four later. The tile unit runs ahead across the ends of
+//! tiles, parts and blocks.
+//!
+//! What counts is the number of operations in flight: a product takes longer than the processor can
+//! look ahead. So nothing is done per product that can be done per run, and addresses stay in
+//! registers. (Results that start from 1.5 * 2^23, which saves the conversion, take a load of a whole
+//! tile more and were slower; so were values as `bf16`, twice as long, and prefetched values.)
 
+use super::ahead::{Ahead, PART, Product, Run, prefetch};
 use super::order::{TILE_ROWS, Tiles};
-use crate::kernels::x86_64::avx512_vnni::{add_term, load, nibbles};
-use crate::kernels::x86_64::blocked::{Cell, Q4, Q8};
+use super::unit::{Integers, Results, TURNS, configure, release, store_and_multiply};
+use crate::kernels::x86_64::avx512_vnni::add_term;
+use crate::kernels::x86_64::blocked::Cell;
 use crate::kernels::x86_64::prepared::WORDS;
 use crate::kernels::x86_64::scales::{Factors, Scales};
 use crate::packed::{BLOCK_ROWS, PackedMatrix};
-use core::arch::asm;
 use core::arch::x86_64::*;
-
-/// Result tiles that take turns.
-const TURNS: usize = 4;
-/// Groups of a part: of Q4 weights, that many cells are unpacked at once, 16 KiB.
-const PANEL: usize = 32;
-
-/// A run of groups of one block and one tile of rows.
-#[derive(Clone, Copy)]
-struct Run {
-    block: usize,
-    tile: usize,
-    first_group: usize,
-}
-
-/// All there is to multiply. The lengths fit together; unsafe code relies on it.
-struct Product<'a, S, const STEPS: usize> {
-    /// `[blocks, groups]`
-    cells: &'a [Cell<STEPS>],
-    /// `[blocks, groups / S::GROUPS]`
-    scales: &'a [S],
-    blocks: usize,
-    tiles: &'a Tiles<'a>,
-    columns: usize,
-}
-
-impl<S: Scales, const STEPS: usize> Product<'_, S, STEPS> {
-    /// Groups of a part. Q8 weights need no unpacking and make one part.
-    fn part(&self) -> usize {
-        if STEPS == Q4 { PANEL } else { self.tiles.groups }
-    }
-
-    fn groups_in(&self, run: Run) -> usize {
-        (self.tiles.groups - run.first_group).min(self.part())
-    }
-
-    /// Where the outputs of a row of a run start, and which of sixteen there are: none of the rows
-    /// that a lower tile lacks.
-    #[inline(always)]
-    fn outputs(&self, run: Run, row: usize) -> (usize, u16) {
-        let first_column = run.block * BLOCK_ROWS;
-        let width = (self.columns - first_column).min(BLOCK_ROWS);
-        let lanes = if width < BLOCK_ROWS { (1 << width) - 1 } else { u16::MAX };
-        let first = (run.tile * self.tiles.height + row) * self.columns + first_column;
-        (first, if row < self.tiles.height { lanes } else { 0 })
-    }
-
-    /// All tiles share a part of a block before the next one is unpacked.
-    #[inline(always)]
-    fn after(&self, run: Run) -> Option<Run> {
-        let Run { block, tile, first_group } = run;
-        if tile + 1 < self.tiles.count {
-            return Some(Run { tile: tile + 1, ..run });
-        }
-        if first_group + self.part() < self.tiles.groups {
-            return Some(Run { block, tile: 0, first_group: first_group + self.part() });
-        }
-        (block + 1 < self.blocks).then_some(Run { block: block + 1, tile: 0, first_group: 0 })
-    }
-}
-
-/// What the tile unit multiplies next.
-struct Ahead<'a, S, const STEPS: usize> {
-    product: &'a Product<'a, S, STEPS>,
-    /// The run after this one.
-    next_run: Option<Run>,
-    /// Values and weights of the run, and how many of its groups have been and are in all.
-    values: *const u32,
-    weights: *const Cell<Q8>,
-    group: usize,
-    groups: usize,
-    /// Q4 weights of the part that are still packed; the first tile unpacks them for the others.
-    packed: &'a [Cell<STEPS>],
-    panel: &'a mut Panel,
-}
-
-#[repr(align(64))]
-struct Panel([Cell<Q8>; PANEL]);
-
-#[repr(align(64))]
-struct Results([[[i32; BLOCK_ROWS]; TILE_ROWS]; TURNS]);
-
-impl<S: Scales, const STEPS: usize> Ahead<'_, S, STEPS> {
-    /// The addresses of the values and of the weights.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,gfni")]
-    fn next(&mut self) -> Option<(*const u32, *const Cell<Q8>)> {
-        if self.group == self.groups {
-            self.begin(self.next_run?);
-        }
-        let group = self.group;
-        self.group += 1;
-        if STEPS == Q8 {
-            prefetch(self.weights.wrapping_add(group + PANEL));
-        }
-        // One group before they are needed.
-        self.unpack(group + 1);
-        let stride = self.product.tiles.height * WORDS;
-        Some((self.values.wrapping_add(group * stride), self.weights.wrapping_add(group)))
-    }
-
-    #[cold]
-    #[target_feature(enable = "avx512f,avx512bw,gfni")]
-    fn begin(&mut self, run: Run) {
-        let (product, tiles) = (self.product, self.product.tiles);
-        self.next_run = product.after(run);
-        (self.group, self.groups) = (0, product.groups_in(run));
-        // SAFETY: the run is of the product.
-        self.values = unsafe { tiles.values(run.tile, run.first_group) };
-        let first_cell = run.block * tiles.groups + run.first_group;
-        let cells = product.cells.get(first_cell..).unwrap_or_default();
-        if STEPS == Q8 {
-            self.weights = cells.as_ptr().cast();
-        } else {
-            self.weights = self.panel.0.as_ptr();
-            if run.tile == 0 {
-                self.packed = cells.get(..self.groups).unwrap_or_default();
-                self.unpack(0);
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,gfni")]
-    fn unpack(&mut self, group: usize) {
-        if let (Some((cell, rest)), Some(to)) =
-            (self.packed.split_first(), self.panel.0.get_mut(group))
-        {
-            // Weights come from far away, and in bursts that the processor does not foresee.
-            prefetch(core::ptr::from_ref(cell).wrapping_add(PANEL));
-            unpack::<S, STEPS>(cell, to);
-            self.packed = rest;
-        }
-    }
-}
-
-/// Has a cell brought near that may be beyond the end.
-#[inline(always)]
-fn prefetch<const STEPS: usize>(cell: *const Cell<STEPS>) {
-    let lines: *const [u8; 64] = cell.cast();
-    for line in 0..STEPS {
-        // SAFETY: prefetching reads nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(lines.wrapping_add(line).cast()) };
-    }
-}
-
-/// The weights of a Q4 cell as bytes, or the nibbles where weights have a minimum.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn unpack<S: Scales, const STEPS: usize>(cell: &Cell<STEPS>, unpacked: &mut Cell<Q8>) {
-    let (low_half, high_half) = unpacked.split_at_mut(Q4);
-    for ((to_low, to_high), step) in low_half.iter_mut().zip(high_half).zip(cell) {
-        let bytes = load(step);
-        let [low, high] = if S::AFFINE { nibbles(bytes) } else { signed_nibbles(bytes) };
-        // SAFETY: writes exactly the 64 bytes of a step each.
-        unsafe {
-            _mm512_storeu_si512(to_low.as_mut_ptr().cast(), low);
-            _mm512_storeu_si512(to_high.as_mut_ptr().cast(), high);
-        }
-    }
-}
-
-/// The low and the high nibbles less 8.
-#[inline]
-#[target_feature(enable = "avx512f,gfni")]
-fn signed_nibbles(bytes: __m512i) -> [__m512i; 2] {
-    // Row by row of a matrix of bits: bits 0 to 2 are those of the nibble, and all others are the
-    // opposite of its bit 3.
-    const LOW: i64 = 0x0102_0408_0808_0808;
-    const OPPOSITE: i32 = 0b1111_1000;
-    let low = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, _mm512_set1_epi64(LOW));
-    let high = _mm512_gf2p8affine_epi64_epi8::<OPPOSITE>(bytes, _mm512_set1_epi64(LOW << 4));
-    [low, high]
-}
 
 /// The outputs of all rows of the tiles.
 ///
@@ -206,57 +39,113 @@ pub(super) unsafe fn matmul<S: Scales, const STEPS: usize>(
     let cells: &[Cell<STEPS>] = cells.as_chunks().0.as_chunks().0.as_chunks().0;
     let scales: &[S] = bytemuck::try_cast_slice(scales).unwrap_or_default();
     let enough = cells.len().min(scales.len() * S::GROUPS) >= blocks * tiles.groups
+        && tiles.groups.is_multiple_of(TURNS)
         && out.len() >= tiles.count * tiles.height * columns;
     if !enough || blocks * tiles.groups * tiles.count == 0 {
         return;
     }
     let product = Product { cells, scales, blocks, tiles, columns };
-    let mut panel = Panel([[[[0; 32]; 2]; Q8]; PANEL]);
-    let mut results = Results([[[0; BLOCK_ROWS]; TILE_ROWS]; TURNS]);
-    let mut run = Run { block: 0, tile: 0, first_group: 0 };
-    let mut ahead = Ahead {
-        product: &product,
-        next_run: Some(run),
-        values: core::ptr::null(),
-        weights: core::ptr::null(),
-        group: 0,
-        groups: 0,
-        packed: &[],
-        panel: &mut panel,
-    };
-    // SAFETY: the caller vouches for the processor and the permission; what is ahead can be read.
+    // SAFETY: the caller vouches for the processor and the permission.
     unsafe {
-        configure(tiles.height);
-        for turn in 0..TURNS {
-            multiply(turn, ahead.next());
+        match tiles.height {
+            TILE_ROWS => multiply::<S, STEPS, TILE_ROWS>(&product, out),
+            _ => multiply::<S, STEPS, 0>(&product, out),
         }
-        store_and_multiply(0, &mut results, ahead.next());
     }
-    let mut turn = 0;
-    loop {
-        let mut sums = load_sums(&product, run, out);
-        for group in run.first_group..run.first_group + product.groups_in(run) {
-            let next_turn = (turn + 1) % TURNS;
-            // SAFETY: as above.
-            unsafe { store_and_multiply(next_turn, &mut results, ahead.next()) };
-            let Some(result) = results.0.get(turn) else { break };
-            // SAFETY: the run and its groups are of the product.
-            unsafe {
-                let scales = tiles.scales(run.tile, group);
-                let cell = run.block * tiles.groups + group;
-                let factors = (*product.scales.as_ptr().add(cell / S::GROUPS)).sixteen(cell);
-                add_terms::<S>(&mut sums, result, (scales, tiles.height), factors);
-            }
-            turn = next_turn;
+}
+
+/// # Safety
+/// See [`matmul`]. `HEIGHT` is that of the tiles, for the compiler to know, or 0.
+#[target_feature(enable = "avx512f,avx512bw,f16c,gfni")]
+unsafe fn multiply<S: Scales, const STEPS: usize, const HEIGHT: usize>(
+    product: &Product<'_, S, STEPS>,
+    out: &mut [f32],
+) {
+    let tiles = product.tiles;
+    let height = if HEIGHT > 0 { HEIGHT } else { tiles.height };
+    let stride = height * WORDS;
+    let mut results = Results::ZERO;
+    let [a, b, c, d] = &mut results.0;
+    let mut ahead = Ahead::new(product);
+    let mut cursor = ahead.begin();
+    // SAFETY: the caller vouches for the processor and the permission.
+    unsafe { configure(tiles.height) };
+    for _ in 0..2 {
+        let next = ahead.next(&mut cursor, stride);
+        // SAFETY: as above; what is ahead can be read.
+        unsafe {
+            store_and_multiply::<0>(a, next[0]);
+            store_and_multiply::<1>(b, next[1]);
+            store_and_multiply::<2>(c, next[2]);
+            store_and_multiply::<3>(d, next[3]);
         }
-        store_sums(&product, run, &sums, out);
+    }
+    let none = Factors { step: _mm512_setzero_ps(), minimum: _mm512_setzero_ps() };
+    let mut factors = [none; PART];
+    let mut run = Run::FIRST;
+    loop {
+        if run.tile == 0 {
+            widen_scales(product, run, &mut factors);
+        }
+        let mut sums = load_sums(product, run, out);
+        // SAFETY: the run is of the product.
+        let mut scales = unsafe { tiles.scales(run.tile, run.first_group) };
+        let mut coming = product.coming(run);
+        let turns = product.groups_in(run) / TURNS;
+        for factors in factors.as_chunks::<TURNS>().0.iter().take(turns) {
+            let next = ahead.next(&mut cursor, stride);
+            for _ in 0..STEPS {
+                prefetch(coming);
+                coming = coming.wrapping_add(1);
+            }
+            let scales_of = |turn: usize| (scales.wrapping_add(turn * stride), height);
+            // SAFETY: as above; the scales are those of the run.
+            unsafe {
+                add_terms::<S>(&mut sums, a, scales_of(0), factors[0]);
+                store_and_multiply::<0>(a, next[0]);
+                add_terms::<S>(&mut sums, b, scales_of(1), factors[1]);
+                store_and_multiply::<1>(b, next[1]);
+                add_terms::<S>(&mut sums, c, scales_of(2), factors[2]);
+                store_and_multiply::<2>(c, next[2]);
+                add_terms::<S>(&mut sums, d, scales_of(3), factors[3]);
+                store_and_multiply::<3>(d, next[3]);
+            }
+            scales = scales.wrapping_add(TURNS * stride);
+        }
+        store_sums(product, run, &sums, out);
         match product.after(run) {
             Some(next) => run = next,
             None => break,
         }
     }
     // SAFETY: the processor has the instruction.
-    unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+    unsafe { release() };
+}
+
+/// The factors of all groups of a part, for all its tiles.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen_scales<S: Scales, const STEPS: usize>(
+    product: &Product<'_, S, STEPS>,
+    run: Run,
+    factors: &mut [Factors<__m512>; PART],
+) {
+    let (first, groups) = (product.first_cell(run), product.groups_in(run));
+    for (cell, factors) in (first..first + groups).zip(factors) {
+        if let Some(scales) = product.scales.get(cell / S::GROUPS) {
+            // SAFETY: this function has the vector unit.
+            let widened = unsafe { scales.sixteen(cell % S::GROUPS) };
+            factors.step = widened.step;
+            if S::AFFINE {
+                factors.minimum = widened.minimum;
+            }
+        }
+    }
+    // Those of the next part.
+    let coming = product.scales.as_ptr().wrapping_add((first + groups) / S::GROUPS);
+    for line in 0..(groups * size_of::<S>() / S::GROUPS).div_ceil(64) {
+        prefetch(coming.cast::<[u8; 64]>().wrapping_add(line));
+    }
 }
 
 /// Adds the terms of a group to the sums of each row.
@@ -269,7 +158,7 @@ pub(super) unsafe fn matmul<S: Scales, const STEPS: usize>(
 #[target_feature(enable = "avx512f")]
 unsafe fn add_terms<S: Scales>(
     sums: &mut [__m512; TILE_ROWS],
-    integers: &[[i32; BLOCK_ROWS]; TILE_ROWS],
+    integers: &Integers,
     (scales, height): (*const f32, usize),
     factors: Factors<__m512>,
 ) {
@@ -314,95 +203,5 @@ fn store_sums<S: Scales, const STEPS: usize>(
         let (first, lanes) = product.outputs(run, row);
         // SAFETY: `out` has these lanes.
         unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr().wrapping_add(first), lanes, *sums) };
-    }
-}
-
-/// Loads the tile configuration: results 0 to 3, values 4 and 5, weights 6 and 7. Zeroes all tiles.
-///
-/// # Safety
-/// The processor must have AMX, and the thread must be permitted to use tiles.
-unsafe fn configure(height: usize) {
-    let mut configuration = [0u8; 64];
-    let (bytes, rows) = configuration.split_at_mut(48);
-    let result = (BLOCK_ROWS as u8 * 4, height as u8);
-    let tiles = [result, result, result, result, (32, result.1), (32, result.1), (64, 8), (64, 8)];
-    // Byte 0 is the palette, 1; widths are 16-bit numbers from byte 16 on.
-    let widths = bytes.split_at_mut(16).1.as_chunks_mut::<2>().0;
-    for ((width, rows), tile) in widths.iter_mut().zip(rows).zip(tiles) {
-        (*width, *rows) = ([tile.0, 0], tile.1);
-    }
-    if let Some(palette) = bytes.first_mut() {
-        *palette = 1;
-    }
-    // SAFETY: reads the 64 bytes; the caller vouches for the rest.
-    unsafe {
-        asm!("ldtilecfg [{0}]", in(reg) &configuration, options(readonly, nostack, preserves_flags));
-    }
-}
-
-/// Moves the result of a turn to memory, and starts its next product.
-///
-/// # Safety
-/// The tiles must be configured, and the addresses good for reading a tile each.
-#[inline(always)]
-unsafe fn store_and_multiply(
-    turn: usize,
-    results: &mut Results,
-    next: Option<(*const u32, *const Cell<Q8>)>,
-) {
-    let Some(result) = results.0.get_mut(turn) else { return };
-    macro_rules! store {
-        ($tile:literal) => {
-            asm!(
-                concat!("tilestored [{to} + {stride}], tmm", $tile),
-                to = in(reg) result,
-                stride = in(reg) 64usize,
-                options(nostack, preserves_flags),
-            )
-        };
-    }
-    // SAFETY: `result` is as large as a result tile.
-    unsafe {
-        match turn {
-            0 => store!(0),
-            1 => store!(1),
-            2 => store!(2),
-            _ => store!(3),
-        }
-    }
-    // SAFETY: the caller vouches for the rest.
-    unsafe { multiply(turn, next) };
-}
-
-/// Starts the product of a turn, if there is one.
-///
-/// # Safety
-/// The tiles must be configured, and the addresses good for reading a tile each.
-#[inline(always)]
-unsafe fn multiply(turn: usize, next: Option<(*const u32, *const Cell<Q8>)>) {
-    let Some((values, weights)) = next else { return };
-    macro_rules! multiply {
-        ($result:literal, $values:literal, $weights:literal) => {
-            asm!(
-                concat!("tileloadd tmm", $values, ", [{values} + {values_stride}]"),
-                concat!("tileloadd tmm", $weights, ", [{weights} + {weights_stride}]"),
-                concat!("tilezero tmm", $result),
-                concat!("tdpbssd tmm", $result, ", tmm", $values, ", tmm", $weights),
-                values = in(reg) values,
-                values_stride = in(reg) 32usize,
-                weights = in(reg) weights,
-                weights_stride = in(reg) 64usize,
-                options(nostack, preserves_flags),
-            )
-        };
-    }
-    // SAFETY: the caller vouches for the tiles and the addresses.
-    unsafe {
-        match turn {
-            0 => multiply!(0, 4, 6),
-            1 => multiply!(1, 5, 7),
-            2 => multiply!(2, 4, 6),
-            _ => multiply!(3, 5, 7),
-        }
     }
 }
