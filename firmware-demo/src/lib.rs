@@ -1,40 +1,37 @@
 //! The demo itself, the same on every machine: two built-in prompts are decoded with the built-in
-//! model, and what came out is printed line by line. A machine adds a [`Board`]: a console and a
-//! counter. `main.rs` picks it.
+//! model, and what came out is printed line by line. With the feature `methods` it is one prompt,
+//! by one decoder of each kind. A machine adds a [`Board`]: a console and a counter. `main.rs`
+//! picks it.
 //!
-//! The lines `prompt`, `tokens`, `text`, `steps` and `checksum` depend on the image only: every
-//! machine prints the same ones, and `check.sh` compares them.
+//! The lines `prompt`, `method`, `tokens`, `text`, `steps` and `checksum` depend on the image only:
+//! every machine prints the same ones, and `check.sh` compares them. `method` holds the options with
+//! which `demask run` decodes the same way.
 
 #![cfg_attr(not(test), no_std)]
 
 pub mod arena;
+#[cfg(feature = "methods")]
+mod methods;
 pub mod print;
 mod problem;
+#[cfg(not(feature = "methods"))]
+mod prompts;
 pub mod stack;
 
+#[cfg(feature = "methods")]
+use methods as program;
+#[cfg(not(feature = "methods"))]
+use prompts as program;
+
 pub use print::Console;
+pub use program::LIMITS;
 
-use demask::decode::{Needs, Threshold};
-use demask::image::{ModelImage, PromptFormat};
-use demask::kernels::{NATIVE, Native};
+use demask::cache::CachePlan;
+use demask::decode::{CommitPolicy, EosPolicy, Schedule};
+use demask::image::PromptFormat;
 use demask::text::{Specials, Tokenizer, Utf8Stream};
-use demask::{Engine, Kernels, Limits, Method, Model, Options, Plan, Progress, Serial, Session};
+use demask::{Model, Plan, Progress, Session};
 use problem::Problem;
-
-/// What the demo asks of the engine: prompt and answer of up to 96 tokens, on one core.
-pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, layout: Native::LAYOUT, workers: 1, needs: Needs::NONE };
-
-/// In the form the model was trained on: lower case, no punctuation. The leading space is dropped
-/// if the model does not ask for it.
-const PROMPTS: [&str; 2] =
-    [" play the latest album by weezer", " book a table for two at a sushi bar in boston"];
-
-/// Tokens to generate, the end tokens after the answer included.
-const GENERATED: usize = 56;
-
-/// Proposals at least this probable are committed at once; one at a time would take as many steps
-/// as there are tokens.
-const POLICY: Threshold = Threshold(0.9);
 
 /// What a machine can count while it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +65,7 @@ pub enum Status {
     StackOverflow = 2,
 }
 
-/// Decodes the built-in prompts in `memory`, which is as large as `plan` says, and prints the
+/// Decodes what is built in, in `memory`, which is as large as `plan` says, and prints the
 /// result.
 pub fn run<B: Board>(board: &mut B, image: &[u8], plan: &Plan, memory: &mut [u8]) -> Status {
     board.text("demask firmware demo\nmachine: ");
@@ -79,7 +76,7 @@ pub fn run<B: Board>(board: &mut B, image: &[u8], plan: &Plan, memory: &mut [u8]
     board.field("arena bytes", memory.len() as u64);
     #[cfg(feature = "prove-panic-check")]
     board.number(u64::from(image[core::hint::black_box(memory.len())]));
-    match decode_all(board, image, plan, memory) {
+    match program::decode_all(board, image, plan, memory) {
         Ok(()) => Status::Done,
         Err(Problem(text)) => {
             board.text("error: ");
@@ -88,38 +85,6 @@ pub fn run<B: Board>(board: &mut B, image: &[u8], plan: &Plan, memory: &mut [u8]
             Status::Refused
         }
     }
-}
-
-fn decode_all<B: Board>(
-    board: &mut B,
-    image: &[u8],
-    plan: &Plan,
-    memory: &mut [u8],
-) -> Result<(), Problem> {
-    let image = ModelImage::parse(image)?;
-    let tokenizer = image.tokenizer().ok_or(Problem("the image has no tokenizer"))?;
-    let (for_engine, for_session) = plan.carve(memory)?;
-    let engine = Engine::new(&image, for_engine, NATIVE, Serial)?;
-    let mut session = Session::new(engine, for_session, Method::with_policy(POLICY));
-    for prompt in PROMPTS {
-        let mut canvas = [0; LIMITS.canvas];
-        let canvas = write_prompt(image.prompt(), tokenizer, prompt, &mut canvas)?;
-        session.begin(canvas, GENERATED, Options::one_block(GENERATED))?;
-
-        board.text("\nprompt:");
-        board.text(prompt);
-        board.text("\n");
-        let start = board.count();
-        let mut end = start;
-        let mut progress = Progress::Running;
-        while progress == Progress::Running {
-            progress = session.step(&mut ())?;
-            end = board.count();
-        }
-        print_answer(board, &session, tokenizer)?;
-        print_work(board, start, end);
-    }
-    Ok(())
 }
 
 /// Writes the start of a canvas, everything before the masks, and returns it.
@@ -144,11 +109,27 @@ fn write_prompt<'c>(
     canvas.get(..used).ok_or(FULL)
 }
 
-fn print_answer<B: Board, M: Model>(
+/// Steps until the canvas is complete, and prints what came out and what it took.
+fn answer<B, M, P, S, X, C>(
     board: &mut B,
-    session: &Session<'_, M, Threshold>,
+    session: &mut Session<'_, M, P, S, X, C>,
     tokenizer: &Tokenizer<'_>,
-) -> Result<(), Problem> {
+) -> Result<(), Problem>
+where
+    B: Board,
+    M: Model,
+    P: CommitPolicy,
+    S: Schedule,
+    X: EosPolicy,
+    C: CachePlan,
+{
+    let start = board.count();
+    let mut end = start;
+    let mut progress = Progress::Running;
+    while progress == Progress::Running {
+        progress = session.step(&mut ())?;
+        end = board.count();
+    }
     let mut before = "tokens: ";
     for &id in session.generated() {
         board.text(before);
@@ -165,6 +146,7 @@ fn print_answer<B: Board, M: Model>(
     board.text("checksum: ");
     board.hex(session.checksum().value());
     board.text("\n");
+    print_work(board, start, end);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What can be chosen about decoding.
 
 use crate::cache::{CachePlan, NoCache};
-use crate::decode::{CommitPolicy, Even, Filter, StopAtEos, TopQ};
+use crate::decode::{CommitPolicy, EosPolicy, Even, Filter, Schedule, StopAtEos, TopQ};
 
 /// Smallest temperature other than 0: logits divided by less than this could overflow.
 pub const MIN_TEMPERATURE: f32 = 1e-6;
@@ -62,6 +62,18 @@ impl<P: CommitPolicy> Method<P> {
 }
 
 impl<P, S, X, C> Method<P, S, X, C> {
+    /// The same with another schedule.
+    pub fn with_schedule<T: Schedule>(self, schedule: T) -> Method<P, T, X, C> {
+        let Self { policy, eos, cache, .. } = self;
+        Method { policy, schedule, eos, cache }
+    }
+
+    /// The same with another end rule.
+    pub fn with_eos<E: EosPolicy>(self, eos: E) -> Method<P, S, E, C> {
+        let Self { policy, schedule, cache, .. } = self;
+        Method { policy, schedule, eos, cache }
+    }
+
     /// The same with another cache plan.
     pub fn with_cache<D: CachePlan>(self, cache: D) -> Method<P, S, X, D> {
         let Self { policy, schedule, eos, .. } = self;
