@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the firmware demo, runs it in QEMU, and compares what it prints with the same demo on this
 # computer and with the `demask` command. Also checks what only the linked program can show: that no
-# panic path is left, that the text fits in 64 KiB without the image, and that the image lies in
-# flash.
+# panic path is left, that the text fits in 64 KiB without the image, that the image lies in flash, and
+# that there are no decoders but those that the program names.
+#
+# For cortex-m4f the program with the feature `methods` is checked too: one decoder of each kind.
 #
 #   ./check.sh [cortex-m4f|cortex-m7|rv32|all]
 #
@@ -24,7 +26,7 @@ readonly model_ram_limit=$((200 * 1024))
 readonly time_limit=${DEMASK_CHECK_SECONDS:-300}
 readonly out=target/check
 # The lines that depend on the image only.
-readonly answer='^(prompt|tokens|text|steps|checksum): '
+readonly answer='^(prompt|method|tokens|text|steps|checksum): '
 mkdir -p "$out"
 
 fail() { echo "check.sh: $*" >&2; exit 1; }
@@ -34,6 +36,24 @@ lacking() {
     echo "check.sh: $*" >&2
     [ "${DEMASK_CHECK_SKIP:-0}" = 1 ] || exit 1
     echo "skip $machine"
+}
+
+# The policies, schedules, end rules and cache plans in program $1, by their modules. Debug information
+# names also what was inlined, which symbols do not.
+decoders_in() {
+    readelf --debug-dump=info "$1" | sed -nE 's/.*DW_AT_(linkage_)?name *: //p' | c++filt |
+        grep -oE '(policies|schedules|eos_rules|plans)::\w+' | sort -u
+}
+
+# Program $1 holds the decoders $2, one a line, and in the case of `prompts` no others.
+check_decoders() {
+    local found missing extra
+    found=$(decoders_in "$1")
+    missing=$(comm -13 <(echo "$found") <(echo "$2"))
+    extra=$(comm -23 <(echo "$found") <(echo "$2"))
+    # If it did not find what is there, it would not find what should not be there either.
+    [ -z "$missing" ] || fail "in $1 these decoders are not to be found: $missing"
+    [ -z "$extra" ] || [ "$kind" = methods ] || fail "$1 holds decoders that it does not name: $extra"
 }
 
 # Checks the linked program $1 against `text_limit`; `ours` and `others` are names of kernels.
@@ -56,7 +76,9 @@ check_elf() {
     done < <(readelf -SW "$elf" | sed -n 's/^ *\[ *[0-9]*\] //p' | awk '{ print $1, $2, $5, ($7 ~ /A/ ? $7 : "-") }')
     [ "$flash" -le "$text_limit" ] || fail "$elf: $flash bytes of text, more than $text_limit"
     [ "$model" -gt 0 ] || fail "$elf has no .model section"
-    echo "     text $flash bytes (limit $text_limit), image $model bytes in flash, no panic path, no unused kernels"
+    check_decoders "$elf" "$decoders"
+    echo "     text $flash bytes (limit $text_limit), image $model bytes in flash, no panic path, no unused kernels, decoders:" \
+        "$(decoders_in "$elf" | sed 's/.*:://' | xargs)"
 }
 
 # Runs program $3 in emulator $1 and keeps its output in $2; the rest are options for the emulator.
@@ -109,28 +131,53 @@ json_value() {
         sed -E 's/^\[(.*)\]$/\1/; s/^"(.*)"$/\1/; s/\\(["\\\/])/\1/g'
 }
 
-# The answers of this computer to compare with: from the same demo, and from the `demask` command.
+# The answers of this computer to program $1, `prompts` or `methods`, with image $2: from the same program,
+# and from the `demask` command with the options that the program prints.
 prepare_answers() {
-    local image=$1 prompt json
-    DEMASK_IMAGE=$image cargo run --quiet --release >"$out/host.out" ||
+    local kind=$1 image=$2 key value prompt json
+    choose_features "$kind"
+    DEMASK_IMAGE=$image cargo run --quiet --release "${features[@]}" >"$out/host.out" ||
         { cat "$out/host.out"; fail "the demo fails on this computer"; }
-    grep -E "$answer" "$out/host.out" >"$out/host.answer" || fail "the host printed no answer"
-    sed -n 's/^prompt: //p' "$out/host.out" | while read -r prompt; do
-        json=$("$demask" run "$image" --prompt "$prompt" --gen-length 56 --threshold 0.9 --json)
-        echo "prompt: $prompt"
+    grep -E "$answer" "$out/host.out" >"$out/$kind.answer" || fail "the host printed no answer"
+    grep -E '^(prompt|method): ' "$out/host.out" | while read -r key value; do
+        echo "$key $value"
+        [ "$key" = method: ] || { prompt=$value; continue; }
+        # shellcheck disable=SC2086 # options with their values
+        json=$("$demask" run "$image" --prompt "$prompt" $value --json </dev/null)
         echo "tokens: $(json_value tokens <<<"$json" | tr -d ' ')"
         echo "text: $(json_value text <<<"$json")"
         echo "steps: $(json_value forwards <<<"$json")"
         echo "checksum: $(json_value checksum <<<"$json")"
     done >"$out/command.answer"
-    diff "$out/command.answer" "$out/host.answer" ||
+    diff "$out/command.answer" "$out/$kind.answer" ||
         fail "the demo on this computer differs from the demask command (left)"
-    echo "ok   $(basename "$image"): the demo on this computer answers as the demask command does"
+    echo "ok   $(basename "$image"), $kind: the demo on this computer answers as the demask command does"
 }
 
-# One machine with one image.
+# Sets `features` to what builds the program $1, and `decoders` to what it holds.
+choose_features() {
+    case $1 in
+    prompts) features=() decoders=$(printf '%s\n' plans::whole policies::threshold) ;;
+    methods)
+        features=(--features methods)
+        decoders=$(printf '%s\n' eos_rules::EosRamp plans::{block_start,dkv,suffix,whole} \
+            policies::{credit,dream,entropy_bound,klass,local_leap,prophet,remdm,saber,slow_fast,top,wino} \
+            schedules::dream_grid)
+        ;;
+    esac
+}
+
+# One ok line for each method in the output $1 of the program `methods`.
+report_methods() {
+    awk -v machine="$machine" '
+        $1 == "method:" { sub(/^method: --gen-length [0-9]+ /, ""); method = $0 }
+        $1 == "steps:" { steps = $2 }
+        $1 == "checksum:" { printf "ok   %s: %s steps, checksum %s, here, by the command and on %s\n", method, steps, $2, machine }' "$1"
+}
+
+# One machine with one image and program $3, `prompts` or `methods`.
 check() {
-    local machine=$1 image=$2 target qemu run=() count=() elf text_limit=$((64 * 1024))
+    local machine=$1 image=$2 kind=$3 target qemu run=() count=() elf text_limit=$((64 * 1024))
     local portable='<demask::kernels::scalar::Scalar as demask::kernels::Kernels>' ours others
     case $machine in
     cortex-m4f | cortex-m7)
@@ -153,19 +200,25 @@ check() {
     choose_toolchain "$target" ||
         { lacking "no Rust for $target: rustup target add $target (Debian: apt install rustc-web rust-web-src lld)"; return; }
 
-    echo "---- $machine, $(basename "$image")"
-    DEMASK_IMAGE=$image "${cargo[@]}" build --quiet --release --target "$target"
+    echo "---- $machine, $(basename "$image"), $kind"
+    choose_features "$kind"
+    # The limit is that of a product, which has one decoder.
+    [ "$kind" = prompts ] || text_limit=$((256 * 1024))
+    DEMASK_IMAGE=$image "${cargo[@]}" build --quiet --release --target "$target" "${features[@]}"
     elf=target/$target/release/$program
     check_elf "$elf"
 
     # The RISC-V program reads a counter of its own.
-    [ "$machine" = rv32 ] || choose_counter "$qemu" "$elf"
+    if [ "$machine" != rv32 ] && [ "$kind" = prompts ]; then choose_counter "$qemu" "$elf"; fi
     local seconds=$SECONDS
     emulate "$qemu" "$out/$machine.out" "$elf" "${run[@]}" "${count[@]}"
     seconds=$((SECONDS - seconds))
     grep -E "$answer" "$out/$machine.out" >"$out/$machine.answer" || fail "$machine printed no answer"
-    diff "$out/host.answer" "$out/$machine.answer" || fail "$machine differs from the host (left)"
-    sed 's/^/     /' "$out/$machine.out"
+    diff "$out/$kind.answer" "$out/$machine.answer" || fail "$machine differs from the host (left)"
+    case $kind in
+    prompts) sed 's/^/     /' "$out/$machine.out" ;;
+    methods) report_methods "$out/$machine.out" ;;
+    esac
     [ ${#count[@]} = 0 ] || report_count "$out/count" "$out/$machine.out"
 
     local plan arena
@@ -205,8 +258,13 @@ fi
 unset DEMASK_IMAGE
 
 for image in "${images[@]}"; do
-    prepare_answers "$image"
-    for machine in "${machines[@]}"; do check "$machine" "$image"; done
+    prepare_answers prompts "$image"
+    for machine in "${machines[@]}"; do check "$machine" "$image" prompts; done
 done
+# RV32 without a float unit would take many minutes, and a Cortex-M7 runs the same program.
+if [ "${machines[0]}" = cortex-m4f ]; then
+    prepare_answers methods "${images[0]}"
+    check cortex-m4f "${images[0]}" methods
+fi
 export DEMASK_IMAGE=${images[0]}
 if [ "${machines[0]}" = rv32 ]; then check_the_check "$rv"; else check_the_check "$arm"; fi
