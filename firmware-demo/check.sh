@@ -217,7 +217,14 @@ check() {
     diff "$out/$kind.answer" "$out/$machine.answer" || fail "$machine differs from the host (left)"
     case $kind in
     prompts) sed 's/^/     /' "$out/$machine.out" ;;
-    methods) report_methods "$out/$machine.out" ;;
+    methods)
+        report_methods "$out/$machine.out"
+        # The check of a program with one decoder must be able to fail.
+        if (kind=prompts && check_decoders "$elf" plans::whole) 2>/dev/null; then
+            fail "decoders that a program does not name are not found in it"
+        fi
+        echo "ok   decoders that a program does not name are found in it"
+        ;;
     esac
     [ ${#count[@]} = 0 ] || report_count "$out/count" "$out/$machine.out"
 
