@@ -22,7 +22,8 @@ use demask::{Engine, Kernels, Limits, Method, Model, Options, Plan, Progress, Se
 use problem::Problem;
 
 /// What the demo asks of the engine: prompt and answer of up to 96 tokens, on one core.
-pub const LIMITS: Limits = Limits { canvas: 96, tile: 8, layout: Native::LAYOUT, workers: 1, needs: Needs::NONE };
+pub const LIMITS: Limits =
+    Limits { canvas: 96, tile: 8, layout: Native::LAYOUT, workers: 1, needs: Needs::NONE };
 
 /// In the form the model was trained on: lower case, no punctuation. The leading space is dropped
 /// if the model does not ask for it.
