@@ -28,7 +28,7 @@ use common::Random;
 use demask::decode::{EosPolicy, Even, FillAll, TruncateAtEos};
 use demask::image::Attention;
 use demask::{Options, SessionError};
-use every_method::{Parts, decode, plans, policies};
+use every_method::{Parts, Trying, decode, plans, policies};
 use fake_model::{EOS, MASK};
 use kv_model::KvModel;
 
@@ -90,15 +90,14 @@ fn every_policy_and_plan_in_every_corner() {
                 Attention::Bidirectional => region.len() / OWN,
                 Attention::BlockCausal(_) => blocks,
             };
-            let model = KvModel {
-                scale: corner.scale,
-                extras: true,
-                ..KvModel::new(random.next(), attention, shifted)
-            };
+            let mut model = KvModel::new(random.next(), attention, shifted);
+            (model.scale, model.extras) = (corner.scale, true);
             let ends: [&dyn EosPolicy; 2] = [&FillAll, &TruncateAtEos];
             let ways = ends.into_iter().flat_map(|eos| [(eos, 0.0), (eos, 1.0)]);
             for (policy_type, policy) in &mut policies {
                 for (plan_type, plan) in &mut plans {
+                    let what = format!("{}: {policy_type} {plan_type}", corner.what);
+                    let _trying = Trying(what.clone());
                     for (eos, temperature) in ways.clone() {
                         let options = Options {
                             block_length: OWN,
@@ -112,7 +111,6 @@ fn every_policy_and_plan_in_every_corner() {
                             let parts = Parts { policy, schedule: &Even, eos, cache };
                             decode(&model, parts, (given, length), options)
                         };
-                        let what = format!("{}: {policy_type} {plan_type}", corner.what);
                         let first = once();
                         assert_eq!(first, once(), "{what}");
                         match first {

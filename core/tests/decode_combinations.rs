@@ -11,7 +11,7 @@ use demask::cache::CachePlan;
 use demask::decode::{CommitPolicy, Needs};
 use demask::image::Attention;
 use demask::{Options, SessionError};
-use every_method::{CANVAS, Outcome, Parts, decode, ends, plans, policies, schedules};
+use every_method::{Outcome, Parts, Trying, decode, ends, plans, policies, schedules};
 use fake_model::{EOS, MASK};
 use kv_model::KvModel;
 use std::collections::BTreeSet;
@@ -36,6 +36,8 @@ struct Case {
     /// Tokens that follow.
     added: usize,
     options: Options,
+    /// Blocks and tokens of the answer.
+    region: (usize, usize),
 }
 
 fn case(random: &mut Random, attention: Attention) -> Case {
@@ -66,14 +68,14 @@ fn case(random: &mut Random, attention: Attention) -> Case {
         seed: random.next(),
         ..Options::one_block(1)
     };
-    Case { model, given, added, options }
+    Case { model, given, added, options, region: (blocks, region.len()) }
 }
 
 /// What a session must refuse: the rule that a user is told, not what the parts say of themselves.
 fn refusal(
     attention: Attention,
     parts: &Parts<'_>,
-    options: &Options,
+    case: &Case,
 ) -> Option<(&'static str, SessionError)> {
     let (policy, plan, end) = (parts.policy.name(), parts.cache.name(), parts.eos.name());
     let block_plan = ["block", "sub-block"].contains(&plan);
@@ -82,7 +84,7 @@ fn refusal(
     }
     let clash = |why, policy, need| Some((why, SessionError::Clash { policy, plan, need }));
     let needs = parts.policy.needs();
-    let windowed = plan == "suffix-window";
+    let windowed = ["suffix-window", "dpad"].contains(&plan);
     let ahead = ["scores of the whole answer", "scores of the masks behind the block"];
     for need in ahead.into_iter().filter(|_| windowed) {
         if needs.names().any(|name| name == need) {
@@ -98,11 +100,13 @@ fn refusal(
     if parts.eos.truncates() && block_plan {
         return clash("a window has no end", end, "a canvas that ends early");
     }
-    let own_blocks = parts.schedule.block_length(0, 2, 12).is_some();
-    match attention {
-        Attention::BlockCausal(attention) if own_blocks => {
-            let (block, attention) = (options.block_length, attention as usize);
-            Some(("blocks of different lengths", SessionError::AttentionBlock { block, attention }))
+    // A schedule may make blocks of its own.
+    let (blocks, length) = case.region;
+    match (attention, parts.schedule.block_length(0, blocks, length)) {
+        (Attention::BlockCausal(attention), Some(block)) => {
+            let attention = attention as usize;
+            let why = "blocks of different lengths";
+            Some((why, SessionError::AttentionBlock { block, attention }))
         }
         _ => None,
     }
@@ -124,15 +128,19 @@ fn every_combination_completes_its_canvas_or_is_refused() {
                 for ((_, schedule), (_, end)) in
                     schedules.iter().flat_map(|s| ends.iter().map(move |e| (s, e)))
                 {
-                    let Case { model, given, added, options } = case(&mut random, attention);
+                    let case = case(&mut random, attention);
                     let mut once = || {
                         let (policy, cache) = (&mut **policy, &mut **plan);
                         let parts = Parts { policy, schedule: &**schedule, eos: &**end, cache };
-                        let refusal = refusal(attention, &parts, &options);
-                        (refusal, decode(&model, parts, (&given, added), options))
+                        let refusal = refusal(attention, &parts, &case);
+                        (
+                            refusal,
+                            decode(&case.model, parts, (&case.given, case.added), case.options),
+                        )
                     };
                     let what =
                         format!("{policy_type} {plan_type} {} {}", schedule.name(), end.name());
+                    let _trying = Trying(what.clone());
                     let (refusal, first) = once();
                     assert_eq!(first, once().1, "{what}");
                     match (refusal, first) {
@@ -178,6 +186,7 @@ fn canvases_do_not_touch_each_other() {
     let mut random = Random(61);
     let count = (policies(&mut random).len(), plans(&mut random).len());
     for (policy, plan) in (0..count.0).flat_map(|p| (0..count.1).map(move |c| (p, c))) {
+        let _trying = Trying(format!("policy {policy} and plan {plan}"));
         let state = random.clone();
         let made = || {
             let random = &mut state.clone();
@@ -231,5 +240,4 @@ fn all_that_is_exported_is_tried() {
     tried(&names, &exported(include_str!("../src/cache/plans/mod.rs")), &[]);
     let names: Vec<&str> = schedules().iter().map(|(name, _)| *name).collect();
     tried(&names, &exported(include_str!("../src/decode/schedules/mod.rs")), &[]);
-    assert_eq!(CANVAS, 64);
 }

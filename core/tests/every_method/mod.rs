@@ -169,6 +169,17 @@ pub struct Outcome {
     pub checksum: Checksum,
 }
 
+/// Tells what was tried when a check fails.
+pub struct Trying(pub String);
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("while trying {}", self.0);
+        }
+    }
+}
+
 /// Decodes and checks every step. A refusal leaves the session as it was.
 pub fn decode(
     model: &KvModel,
@@ -213,7 +224,7 @@ pub fn decode(
                 after[revision.position as usize] = revision.token;
             }
             let resizes = needs.include(Needs::RESIZING);
-            if !bounds_itself && !resizes && candidates > 0 && count(&before) > 0 {
+            if !bounds_itself && !resizes && count(&before[..event.block.end]) > 0 {
                 assert!(count(&after) < count(&before), "no progress");
             }
             if !resizes {
