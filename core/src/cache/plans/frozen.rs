@@ -101,9 +101,11 @@ impl CachePlan for LavidaPrefix {
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         let start = if self.computed { self.prompt } else { 0 };
-        rows.add_all(start..view.visible_end());
+        let end = view.visible_end();
+        rows.add_all(start..end);
         let prompt = view.canvas.get(..self.prompt).unwrap_or_default();
-        self.computed = !prompt.contains(&view.mask_id);
+        // With block-causal attention, a first block inside of the prompt does not see all of it.
+        self.computed |= end >= self.prompt && !prompt.contains(&view.mask_id);
     }
 
     fn visible(&self) -> Visible<'_> {
