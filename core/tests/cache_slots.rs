@@ -100,7 +100,7 @@ fn trusted_slots_beside_every_kind_of_policy() {
     let policies = || -> Vec<Box<dyn CommitPolicy>> {
         vec![
             Box::new(Ancestral::default()),
-            Box::new(FirstHitting::default()),
+            Box::new(FirstHitting),
             Box::new(Remdm::cap(0.2)),
             Box::new(Remdm::by_confidence(confidences())),
             Box::new(Saber::llada(memory())),

@@ -123,7 +123,7 @@ fn every_policy_and_plan_in_every_corner() {
                                 assert!(whole || policy_type.contains("Cut"), "{what}");
                             }
                             Err(SessionError::Clash { .. } | SessionError::Cache { .. }) => {
-                                refused += 1
+                                refused += 1;
                             }
                             Err(error) => panic!("{error}: {what}"),
                         }
