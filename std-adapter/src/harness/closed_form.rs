@@ -164,10 +164,10 @@ pub fn left_to_right(answers: &Answers, sizes: &[usize]) -> f64 {
         let (mut product, mut start) = (1.0, 0);
         for &k in sizes {
             let end = (start + k).min(answer.len());
-            for at in start..end {
+            for (at, right) in answer.iter().enumerate().take(end).skip(start) {
                 let weights = answers.conditional(&canvas, at);
                 let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
-                let own = weights.iter().filter(|(token, _)| *token == answer[at]);
+                let own = weights.iter().filter(|(token, _)| token == right);
                 product *= own.map(|(_, weight)| weight).sum::<f64>() / total;
             }
             canvas[start..end].copy_from_slice(&answer[start..end]);
