@@ -134,6 +134,7 @@ where
             forward: self.forwards as usize,
             pass: self.passes_in_block,
             wanted: memory.wanted.get(..scored).unwrap_or_default(),
+            shadowed: if needs.include(Needs::SHADOWS) { self.block.clone() } else { 0..0 },
             mask_id: self.vocabulary.mask_id,
             attention: self.model.attention(),
             shifted_logits: shift > 0,
