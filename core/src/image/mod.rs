@@ -27,7 +27,7 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
-use crate::packed::{Format, Layout};
+use crate::packed::{Format, HAS_Q4K, Layout};
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -148,7 +148,9 @@ impl<'a> ModelImage<'a> {
                 let problem = "packed in another order than the tensors before it";
                 return Err(ImageError::Tensor { role, problem });
             }
-            formats |= 1 << tensor.format.code();
+            if HAS_Q4K {
+                formats |= 1 << tensor.format.code();
+            }
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {
@@ -169,10 +171,10 @@ impl<'a> ModelImage<'a> {
         self.layout
     }
 
-    /// Whether a tensor is stored like this.
+    /// Whether a tensor is stored like this. Builds without the cargo feature `q4k` do not know.
     #[must_use]
     pub fn holds(&self, format: Format) -> bool {
-        self.formats >> format.code() & 1 == 1
+        HAS_Q4K && self.formats >> format.code() & 1 == 1
     }
 
     /// Vocabulary, if the image has one.
