@@ -226,7 +226,7 @@ fn all_that_is_exported_is_tried() {
         for name in exported {
             let is_it =
                 |whole: &&str| whole.split('<').next().unwrap().ends_with(&format!("::{name}"));
-            let found = names.iter().any(|whole| is_it(whole));
+            let found = names.iter().any(is_it);
             assert!(found != helpers.contains(name), "{name} is not tried");
         }
     };
