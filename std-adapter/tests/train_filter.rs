@@ -48,8 +48,8 @@ fn train(out: &Path, more: &[&str]) -> Value {
 fn a_filter_is_trained_kept_and_used() {
     let (one, two) = (temporary("trained-1.dmk"), temporary("trained-2.dmk"));
     let report = train(&one, &["--threads", "1"]);
-    assert_eq!((report["block"].as_u64(), report["hidden"].as_u64()), (Some(24), Some(32)));
-    assert_eq!(report["numbers"], 2 * 24 * 32 + 24 + 32);
+    assert_eq!((report["block"].as_u64(), report["hidden"].as_u64()), (Some(24), Some(24)));
+    assert_eq!(report["numbers"], 2 * 24 * 24 + 24 + 24);
     assert!(report["passes"].as_u64() > Some(10), "{report}");
     assert!(report["held_out"]["loss"].as_f64().is_some_and(|loss| loss > 0.0 && loss < 1.0));
     // The result depends on the seed, and not on the threads.
@@ -60,7 +60,7 @@ fn a_filter_is_trained_kept_and_used() {
     assert!(bytes(&one) != bytes(&two));
 
     let inspect = |path: &Path| json(&["inspect", text(path), "--json"])["filter"].clone();
-    assert_eq!(inspect(&one), serde_json::json!({ "block": 24, "hidden": 32 }));
+    assert_eq!(inspect(&one), serde_json::json!({ "block": 24, "hidden": 24 }));
     assert_eq!(json(&["inspect", "intents", "--json"])["filter"], Value::Null);
     let (packed, kept) = (temporary("trained-m4.dmk"), temporary("trained-kept.dmk"));
     json(&["pack", text(&one), text(&packed), "--for", "cortex-m4", "--json"]);
@@ -94,8 +94,8 @@ fn what_does_not_go_together_is_said() {
     // A damaged filter, its digests made right.
     let damaged = temporary("trained-damaged.dmk");
     let mut bytes = std::fs::read(&image).unwrap();
-    let at = bytes.windows(12).position(|w| w == [1, 0, 0, 0, 24, 0, 0, 0, 32, 0, 0, 0]).unwrap();
-    bytes[at + 8] = 31;
+    let at = bytes.windows(12).position(|w| w == [1, 0, 0, 0, 24, 0, 0, 0, 24, 0, 0, 0]).unwrap();
+    bytes[at + 8] = 23;
     std::fs::write(&damaged, &bytes).unwrap();
     assert!(complaint(&["inspect", text(&damaged)]).contains("digest"));
     assert!(complaint(&["inspect", text(&damaged), "--no-verify"]).contains("FILTER"));

@@ -37,10 +37,9 @@ pub(super) struct TrainFilterArgs {
     /// Tokens per block, which the network is then made for [default: as for `demask run`]
     #[arg(long, value_name = "N")]
     block_length: Option<usize>,
-    /// Hidden units of the network
-    #[arg(long, value_name = "N", default_value_t = Training::default().hidden as u16,
-        value_parser = clap::value_parser!(u16).range(1..=1024))]
-    hidden: u16,
+    /// Hidden units of the network [default: one per token of a block]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    hidden: Option<u16>,
     /// Times that all passes are seen
     #[arg(long, value_name = "N", default_value_t = Training::default().epochs)]
     epochs: usize,
@@ -72,7 +71,7 @@ impl TrainFilterArgs {
             return Err(CliError::new("--threshold must lie between 0 and 1"));
         }
         Ok(Training {
-            hidden: usize::from(self.hidden),
+            hidden: self.hidden.map(usize::from),
             epochs: self.epochs,
             batch: self.batch,
             rate: self.rate,

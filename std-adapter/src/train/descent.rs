@@ -17,8 +17,8 @@ const HELD_OUT: usize = 10;
 /// How a network is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Training {
-    /// Hidden units.
-    pub hidden: usize,
+    /// Hidden units; `None` for one per position.
+    pub hidden: Option<usize>,
     /// Times that all passes are seen.
     pub epochs: usize,
     /// Passes per step.
@@ -32,10 +32,9 @@ pub struct Training {
 }
 
 impl Default for Training {
-    /// Learn2PD's widths, rate and threshold. It makes 40,000 steps with all passes; minibatches need far
-    /// fewer.
+    /// Learn2PD's rate and threshold. It makes 40,000 steps with all passes; minibatches need far fewer.
     fn default() -> Self {
-        Self { hidden: 32, epochs: 200, batch: 128, rate: 3e-3, seed: 0, threshold: 0.96 }
+        Self { hidden: None, epochs: 60, batch: 128, rate: 3e-3, seed: 0, threshold: 0.96 }
     }
 }
 
@@ -52,7 +51,7 @@ pub fn train(
     let block = traces.first().map_or(1, Traces::block).max(1);
     let mut random = Random::new(training.seed);
     let (all, mut seen, held_out) = split(traces, block, &mut random);
-    let mut network = initial(block, training.hidden.max(1), &mut random);
+    let mut network = initial(block, training.hidden.unwrap_or(block).max(1), &mut random);
     let judged = if held_out.is_empty() { &seen.clone() } else { &held_out };
     let judge = |network: &FilterData| judge(network, &all, judged, training.threshold);
     let (mut best, mut quality) = (network.clone(), judge(&network));

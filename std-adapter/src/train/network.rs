@@ -17,15 +17,25 @@ pub struct Quality {
     pub recall: f64,
 }
 
-/// A network with random weights, as `torch.nn.Linear` draws them.
+/// The policy `threshold` and a little noise: each unit passes on one probability, and a position is accepted
+/// from a half on. What others have to say is learned from there.
 pub(super) fn initial(block: usize, hidden: usize, random: &mut Random) -> FilterData {
-    let mut layer = |inputs: usize, outputs: usize| -> Vec<f32> {
-        let limit = 1.0 / sqrt(inputs as f32);
-        (0..(inputs + 1) * outputs).map(|_| random.uniform(limit)).collect()
+    let mut layer = |inputs: usize, outputs: usize, diagonal: f32, bias: f32| -> Vec<f32> {
+        let limit = NOISE / sqrt(inputs as f32);
+        let narrow = inputs.min(outputs);
+        let weights = (0..inputs * outputs).map(|at| {
+            let (output, input) = (at / inputs, at % inputs);
+            if output % narrow == input % narrow { diagonal } else { 0.0 }
+        });
+        let all = weights.chain(std::iter::repeat_n(bias, outputs));
+        all.map(|number| number + random.uniform(limit)).collect()
     };
-    let numbers = [layer(block, hidden), layer(hidden, block)].concat();
+    let numbers = [layer(block, hidden, 1.0, 0.0), layer(hidden, block, 4.0, -2.0)].concat();
     FilterData { block, hidden, numbers }
 }
+
+/// Largest first noise, for one input.
+const NOISE: f32 = 0.1;
 
 /// Room for the gradient and what leads to it.
 pub(super) struct Gradient {

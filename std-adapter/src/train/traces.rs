@@ -3,7 +3,7 @@
 use crate::runtime::{Memory, Network};
 use demask::cache::NoCache;
 use demask::decode::{
-    Commit, CommitPolicy, Edit, Even, Needs, StepView, StopAtEos, TopQ,
+    Commit, CommitPolicy, Edit, Even, Needs, StepView, StopAtEos,
 };
 use demask::{Method, Options, Session, SessionError, SessionMemory};
 
@@ -67,8 +67,10 @@ impl Traces {
 
 /// Decodes an answer to `prompt` twice: one token per pass, for how it ends, and then as fast as can be,
 /// each pass committing exactly the proposals that are final ("extremely greedy parallel" in arXiv
-/// 2509.25188). Returns the passes of the second. If a pass proposes nothing final, the most probable mask
-/// gets its final token.
+/// 2509.25188). If a pass proposes nothing final, the most probable mask gets its final token.
+///
+/// Returns the passes of both. The paper learns from the second alone; but those are few, and the passes in
+/// which a filter will be asked lie between the two.
 ///
 /// The network must score decided positions too ([`Needs::BLOCK_ROWS`]).
 ///
@@ -80,9 +82,13 @@ pub fn trace(
     length: usize,
     options: Options,
 ) -> Result<Traces, SessionError> {
-    let careful = decode(network, TopQ, prompt, length, options)?;
     let mut traces = Traces::new(options.block_length);
-    let oracle = Oracle { ends_as: &careful, traces: &mut traces };
+    let mut passes = Vec::new();
+    let ends_as = decode(network, Careful { passes: &mut passes }, prompt, length, options)?;
+    for pass in passes {
+        traces.push(pass.into_iter().map(|seen| seen.labelled(&ends_as)));
+    }
+    let oracle = Oracle { ends_as: &ends_as, traces: &mut traces };
     decode(network, oracle, prompt, length, options)?;
     Ok(traces)
 }
@@ -106,16 +112,56 @@ fn decode(
     Ok(session.canvas().to_vec())
 }
 
+/// What is seen of a position of the block.
+#[derive(Clone, Copy)]
+struct Seen {
+    probability: f32,
+    /// The proposal, if there is something to decide.
+    proposal: Option<Commit>,
+}
+
+impl Seen {
+    fn block<'v>(view: &'v StepView<'_>) -> impl Iterator<Item = Self> + 'v {
+        view.block.clone().map(|position| {
+            let score = view.score(position as u32);
+            let masked = score.filter(|score| view.is_mask(score.position));
+            Self {
+                probability: score.map_or(1.0, |score| score.top_probability()),
+                proposal: masked.map(|score| view.proposed(score)),
+            }
+        })
+    }
+
+    /// What the network sees here, and whether the proposal is final.
+    fn labelled(self, ends_as: &[u32]) -> (f32, Option<bool>) {
+        (self.probability, self.proposal.map(|proposal| is_final(&proposal, ends_as)))
+    }
+}
+
+fn is_final(commit: &Commit, ends_as: &[u32]) -> bool {
+    ends_as.get(commit.position as usize) == Some(&commit.token)
+}
+
+/// One token per pass, and a record.
+struct Careful<'a> {
+    passes: &'a mut Vec<Vec<Seen>>,
+}
+
+impl CommitPolicy for Careful<'_> {
+    fn needs(&self) -> Needs {
+        Needs::BLOCK_ROWS
+    }
+
+    fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
+        self.passes.push(Seen::block(view).collect());
+        view.candidates().for_each(|score| edit.offer(view.proposed(score), 1));
+    }
+}
+
 /// Commits what is final, and keeps a record.
 struct Oracle<'a> {
     ends_as: &'a [u32],
     traces: &'a mut Traces,
-}
-
-impl Oracle<'_> {
-    fn is_final(&self, commit: &Commit) -> bool {
-        self.ends_as.get(commit.position as usize) == Some(&commit.token)
-    }
 }
 
 impl CommitPolicy for Oracle<'_> {
@@ -124,16 +170,9 @@ impl CommitPolicy for Oracle<'_> {
     }
 
     fn select(&mut self, view: &StepView<'_>, edit: &mut Edit<'_>) {
-        let pass = view.block.clone().map(|position| {
-            let position = position as u32;
-            let Some(score) = view.score(position) else { return (1.0, None) };
-            let label = view.is_mask(position).then(|| self.is_final(&view.proposed(score)));
-            (score.top_probability(), label)
-        });
-        let pass: Vec<_> = pass.collect();
-        self.traces.push(pass);
+        self.traces.push(Seen::block(view).map(|seen| seen.labelled(self.ends_as)));
         for commit in view.candidates().map(|score| view.proposed(score)) {
-            if self.is_final(&commit) {
+            if is_final(&commit, self.ends_as) {
                 edit.offer(commit, usize::MAX);
             }
         }
