@@ -7,9 +7,7 @@ mod reference_run;
 
 use common::Random;
 use demask::cache::{DualCache, NoCache};
-use demask::decode::{
-    CommitFilter, EndOfText, Even, FillAll, Learn2pd, StopAtEos,
-};
+use demask::decode::{CommitFilter, EndOfText, Even, FillAll, Learn2pd, StopAtEos};
 use demask::{Method, Options, Session, SessionError};
 use fake_model::{EOS, MASK, Table, with_memory};
 use reference_run::{Now, Rule, compare, model, options, prompt};
@@ -38,7 +36,8 @@ impl Network {
                 (0..outputs).map(|_| numbers.by_ref().take(input.len()).collect()).collect();
             let biases: Vec<f64> = numbers.by_ref().take(outputs).collect();
             let sums = rows.iter().zip(&biases);
-            sums.map(|(row, b)| row.iter().zip(input).map(|(w, x)| w * x).sum::<f64>() + b).collect()
+            sums.map(|(row, b)| row.iter().zip(input).map(|(w, x)| w * x).sum::<f64>() + b)
+                .collect()
         };
         let input: Vec<f64> = padded.iter().map(|p| f64::from(*p)).collect();
         let hidden: Vec<f64> = layer(&input, self.hidden).iter().map(|x| x.max(0.0)).collect();

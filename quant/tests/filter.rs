@@ -33,7 +33,10 @@ fn a_filter_reads_back_and_is_all_that_differs() {
     assert_eq!(FilterData::from(read), filter());
     assert_eq!(ModelImage::parse(&plain).unwrap().filter(), Ok(None));
     // Version 1.1 says so; without the section nothing has changed since 1.0.
-    assert_eq!((bytes[8..12].to_vec(), plain[8..12].to_vec()), (vec![1, 0, 1, 0], vec![1, 0, 0, 0]));
+    assert_eq!(
+        (bytes[8..12].to_vec(), plain[8..12].to_vec()),
+        (vec![1, 0, 1, 0], vec![1, 0, 0, 0])
+    );
     let kinds = |image: &ModelImage<'_>| -> Vec<_> {
         image.header().sections(image.as_bytes()).map(|section| section.kind).collect()
     };

@@ -39,7 +39,8 @@ fn utterances() -> String {
 
 fn train(out: &Path, more: &[&str]) -> Value {
     let task = utterances();
-    let few = ["--limit", "5", "--epochs", "3", "--gen-length", "48", "--block-length", "24", "--json"];
+    let few =
+        ["--limit", "5", "--epochs", "3", "--gen-length", "48", "--block-length", "24", "--json"];
     let args = ["train-filter", "intents", "--task", &task, "--out", text(out)];
     json(&[&args[..], &few, more].concat())
 }
@@ -74,7 +75,10 @@ fn a_filter_is_trained_kept_and_used() {
     };
     let answer = run(&one, &["--policy", "learn2pd:p=0.9", "--cache", "none"]);
     assert!(answer["forwards"].as_u64() > Some(0), "{answer}");
-    assert_eq!(run(&packed, &["--policy", "learn2pd:p=0.9", "--cache", "none"])["text"], answer["text"]);
+    assert_eq!(
+        run(&packed, &["--policy", "learn2pd:p=0.9", "--cache", "none"])["text"],
+        answer["text"]
+    );
     run(&one, &["--policy", "learn2pd:p=0.9,end=kept", "--cache", "dual"]);
 }
 

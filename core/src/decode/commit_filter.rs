@@ -151,7 +151,8 @@ mod tests {
             let (second, second_bias) = rest.split_at(hidden * block);
             let expected: Vec<f64> = (0..hidden)
                 .map(|unit| {
-                    let terms = (0..block).map(|i| wide(&first[unit * block + i]) * wide(&input[i]));
+                    let terms =
+                        (0..block).map(|i| wide(&first[unit * block + i]) * wide(&input[i]));
                     (terms.sum::<f64>() + wide(&first_bias[unit])).max(0.0)
                 })
                 .collect();
@@ -197,7 +198,9 @@ mod tests {
         let good = section([1, 2, 1, 0], &[1., 2., 3., 4., 5., 6., 7.]);
         assert_eq!(parse(&good, 44).unwrap(), [1., 2., 3., 4., 5., 6., 7.]);
         let error = |problem| Err(ImageError::Filter(problem));
-        for (bytes, problem) in [(0, "too short"), (15, "too short"), (16, "length"), (43, "length")] {
+        for (bytes, problem) in
+            [(0, "too short"), (15, "too short"), (16, "length"), (43, "length")]
+        {
             assert_eq!(parse(&good, bytes), error(problem));
         }
         for (at, word, problem) in [

@@ -24,10 +24,10 @@ pub use filter::Filter;
 pub use logits::LogitRow;
 pub use needs::Needs;
 pub use policies::{
-    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EndOfText, EntropyBound, Factor,
-    FirstHitting, Hierarchical, HierarchicalRemask, Klass, Learn2pd, LocalLeap, NearBest, Origin, Phases,
-    Prophet, RandomOrder, Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold,
-    TokenEditing, TopQ, Wino,
+    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EndOfText,
+    EntropyBound, Factor, FirstHitting, Hierarchical, HierarchicalRemask, Klass, Learn2pd,
+    LocalLeap, NearBest, Origin, Phases, Prophet, RandomOrder, Rank, Remdm, Saber, Sequential,
+    SlowFast, StablePrefix, Threshold, TokenEditing, TopQ, Wino,
 };
 pub use policy::CommitPolicy;
 pub use random::{Sampling, philox4x32};

@@ -38,14 +38,8 @@ pub enum SectionKind {
 }
 
 impl SectionKind {
-    const ALL: [Self; 6] = [
-        Self::Config,
-        Self::Tokenizer,
-        Self::Prompt,
-        Self::Tensors,
-        Self::Weights,
-        Self::Filter,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Config, Self::Tokenizer, Self::Prompt, Self::Tensors, Self::Weights, Self::Filter];
 
     /// The first minor version with this kind.
     #[must_use]

@@ -100,7 +100,8 @@ impl Solver<'_> {
         with_session(&mut *network, &decoding, |session| {
             session.begin(&ids, decoding.length, decoding.options).problem()?;
             session.step(&mut ()).problem()?;
-            let filter = self.model.filter().map(|f| section_digest(bytemuck::cast_slice(f.numbers())));
+            let filter =
+                self.model.filter().map(|f| section_digest(bytemuck::cast_slice(f.numbers())));
             Ok(format!("{} {:?} {filter:02x?}", session.checksum(), self.model.config()))
         })
     }

@@ -132,7 +132,8 @@ fn trace_all(
         // Files are often sorted: the first ones may all be of one kind.
         let prompt = task.prompt(number * task.len() / count);
         let (ids, decoding) = solver.prepare(&prompt, &decode)?;
-        let settings = Settings { needs: Needs::BLOCK_ROWS, ..decoding.settings(1, solver.kernels) };
+        let settings =
+            Settings { needs: Needs::BLOCK_ROWS, ..decoding.settings(1, solver.kernels) };
         let mut memory = Memory::default();
         let mut network = runtime.network(&settings, &mut memory).problem()?;
         let traces = trace(&mut *network, &ids, decoding.length, decoding.options).problem();
@@ -154,7 +155,11 @@ fn trace_all(
 }
 
 /// Writes the model with the network; the length of the image.
-fn store(model: &LoadedModel, filter: &FilterData, args: &TrainFilterArgs) -> Result<u64, CliError> {
+fn store(
+    model: &LoadedModel,
+    filter: &FilterData,
+    args: &TrainFilterArgs,
+) -> Result<u64, CliError> {
     let image = model.image();
     let counter = image.map_or(0, |image| image.header().security_counter);
     let layout = image.map(|image| image.layout()).unwrap_or_default();
@@ -183,7 +188,11 @@ fn print(
         return Ok(());
     }
     writeln!(out, "{passes} passes over {prompts} prompts, one prompt of ten held out")?;
-    writeln!(out, "network     blocks of {block}, {hidden} hidden units, {} numbers", numbers.len())?;
+    writeln!(
+        out,
+        "network     blocks of {block}, {hidden} hidden units, {} numbers",
+        numbers.len()
+    )?;
     writeln!(out, "loss        {loss:.4} nats")?;
     writeln!(out, "precision   {:.2} % above {}", 100.0 * precision, args.threshold)?;
     writeln!(out, "recall      {:.2} %", 100.0 * recall)?;

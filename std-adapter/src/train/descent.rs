@@ -73,11 +73,7 @@ pub fn train(
 
 /// All passes together, and the numbers of those to see and those to hold out. Passes of one answer are alike,
 /// so that they stay on one side.
-fn split(
-    traces: &[Traces],
-    block: usize,
-    random: &mut Random,
-) -> (Traces, Vec<usize>, Vec<usize>) {
+fn split(traces: &[Traces], block: usize, random: &mut Random) -> (Traces, Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..traces.len()).collect();
     random.shuffle(&mut order);
     let (mut all, mut seen, mut held_out) = (Traces::new(block), Vec::new(), Vec::new());

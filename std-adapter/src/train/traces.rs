@@ -2,9 +2,7 @@
 
 use crate::runtime::{Memory, Network};
 use demask::cache::NoCache;
-use demask::decode::{
-    Commit, CommitPolicy, Edit, Even, Needs, StepView, StopAtEos,
-};
+use demask::decode::{Commit, CommitPolicy, Edit, Even, Needs, StepView, StopAtEos};
 use demask::{Method, Options, Session, SessionError, SessionMemory};
 
 /// Passes over blocks: what the network sees, and what it should say.
