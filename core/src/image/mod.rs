@@ -27,6 +27,7 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
+use crate::decode::CommitFilter;
 use crate::packed::{Format, HAS_Q4K, Layout};
 use crate::text::Tokenizer;
 
@@ -187,6 +188,18 @@ impl<'a> ModelImage<'a> {
     #[must_use]
     pub fn prompt(&self) -> &PromptFormat<'a> {
         &self.prompt
+    }
+
+    /// The network of [`Learn2pd`](crate::decode::Learn2pd), if the image has one.
+    ///
+    /// It is checked here and not by [`parse`](Self::parse), so that firmware without that policy need not
+    /// know what a filter is. Its digest is checked with all others.
+    ///
+    /// # Errors
+    /// [`ImageError::Filter`].
+    pub fn filter(&self) -> Result<Option<CommitFilter<'a>>, ImageError> {
+        let section = self.header.section(self.bytes, SectionKind::Filter);
+        section.map(CommitFilter::parse).transpose()
     }
 
     /// Header fields and the section table.
