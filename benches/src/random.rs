@@ -62,7 +62,8 @@ pub fn write_edge(format: Format, path: &Path) -> Result<(), BoxError> {
         return Ok(());
     }
     let unfinished = path.with_extension("unfinished");
-    let sections = Sections { config: EDGE, tokenizer: None, prompt: None, security_counter: 0 };
+    let sections =
+        Sections { config: EDGE, tokenizer: None, prompt: None, filter: None, security_counter: 0 };
     let quantization = Quantization::uniform(format);
     let mut out = BufWriter::new(File::create(&unfinished)?);
     write_image(&sections, quantization, &Random, &mut out, 1, &mut |_| ())?;

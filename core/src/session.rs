@@ -13,7 +13,8 @@ pub use rules::MAX_POST_STEPS;
 use crate::cache::{CachePlan, Decided, NoCache};
 use crate::checksum::Checksum;
 use crate::decode::{
-    CommitPolicy, Edit, EosPolicy, Even, Needs, Sampling, Schedule, StepView, StopAtEos, TopQ,
+    CommitPolicy, Edit, EosPolicy, Even, Needs, Sampling, Schedule, StepCount, StepView, StopAtEos,
+    TopQ,
 };
 use crate::image::Attention;
 use crate::memory::SessionMemory;
@@ -29,6 +30,18 @@ pub enum Progress {
     Running,
     /// The canvas is complete.
     Finished,
+}
+
+/// What a forward pass has left in memory.
+struct Scored {
+    /// Where decoding stood before it.
+    count: StepCount,
+    /// Records of positions, from the front.
+    wanted: usize,
+    /// Records of shadows behind them.
+    shadows: usize,
+    /// Rows that went through the network.
+    rows: usize,
 }
 
 /// Decodes canvases with one model, one after the other, on borrowed memory.
@@ -178,11 +191,29 @@ where
             return Ok(Progress::Finished);
         }
         self.skip_empty_steps();
+        let scored = self.score()?;
+        let (resizing, end) = self.decide(&scored, trace)?;
+        self.forwards = self.forwards.saturating_add(1);
+        self.step_in_block += 1;
+        self.passes_in_block += 1;
+        if self.method.policy.needs().include(Needs::RESIZING) {
+            self.resize(resizing);
+        }
+        if let Some(end) = end {
+            self.finish(end);
+        }
+        let more =
+            self.has_mask_before(self.len) || self.region.end > self.len || self.looks_again();
+        Ok(if more { Progress::Running } else { Progress::Finished })
+    }
+
+    /// Plans a forward pass and makes it. The records of what is wanted, and behind them those of
+    /// shadows, are then in memory.
+    fn score(&mut self) -> Result<Scored, SessionError> {
         let needs = self.method.policy.needs();
-        let (count, capped) = (self.count(), self.passes_in_block >= self.step_cap());
         let (wanted, computed) = self.plan_rows(needs);
         let shadows = self.shadow_block(needs, wanted, computed);
-        let (scored, len) = (wanted + shadows, self.len + shadows);
+        let scored = Scored { count: self.count(), wanted, shadows, rows: computed + shadows };
         let sampling = Sampling {
             temperature: self.options.temperature,
             seed: self.options.seed,
@@ -190,42 +221,56 @@ where
             filter: self.options.filter,
             forbidden: self.method.eos.forbids().then_some(self.vocabulary.eos_id),
         };
-        let quota = match self.method.policy.follows_schedule() {
-            true => self.method.schedule.quota(&count),
-            false => 0,
-        };
         let mut visible = self.method.cache.visible();
         if shadows > 0 {
             visible.shadowed = (self.block.start, self.block.end);
         }
-        let memory = &mut self.memory;
-        let scores = memory.scores.get_mut(..scored).unwrap_or_default();
+        let (memory, all) = (&mut self.memory, wanted + shadows);
         let pass = Pass {
-            canvas: memory.canvas.get(..len).unwrap_or_default(),
-            rows: memory.rows.get(..computed + shadows),
-            wanted: memory.wanted.get(..scored).unwrap_or_default(),
+            canvas: memory.canvas.get(..self.len + shadows).unwrap_or_default(),
+            rows: memory.rows.get(..scored.rows),
+            wanted: memory.wanted.get(..all).unwrap_or_default(),
             visible,
             bias: self.method.policy.bias(),
         };
+        let scores = memory.scores.get_mut(..all).unwrap_or_default();
         self.model.score(&pass, &sampling, scores)?;
-        self.rows_computed = self.rows_computed.saturating_add((computed + shadows) as u64);
+        self.rows_computed = self.rows_computed.saturating_add(scored.rows as u64);
+        Ok(scored)
+    }
 
-        let (scores, shadows) = scores.split_at_checked(wanted).unwrap_or_default();
+    /// Lets the policy decide, carries out what is legal and tells everybody. How the canvas changes
+    /// its length, and where the text ends.
+    fn decide(
+        &mut self,
+        scored: &Scored,
+        trace: &mut impl Trace,
+    ) -> Result<(Resizing, Option<usize>), SessionError> {
+        let needs = self.method.policy.needs();
+        let quota = match self.method.policy.follows_schedule() {
+            true => self.method.schedule.quota(&scored.count),
+            false => 0,
+        };
+        let capped = self.passes_in_block >= self.step_cap();
+        let looks = self.post_steps < MAX_POST_STEPS;
+        let memory = &mut self.memory;
+        let (scores, rest) = memory.scores.split_at_checked(scored.wanted).unwrap_or_default();
         let canvas = memory.canvas.get_mut(..self.len).unwrap_or_default();
         let Vocabulary { mask_id, eos_id, .. } = self.vocabulary;
+        let region = self.region.start..self.region.end.min(self.len);
         let view = StepView {
             canvas,
             open: memory.open,
-            region: self.region.start..self.region.end.min(self.len),
+            region: region.clone(),
             block: self.block.clone(),
-            count,
+            count: scored.count,
             quota,
             mask_id,
             eos_id,
-            eos_weight: self.method.eos.weight(&count),
+            eos_weight: self.method.eos.weight(&scored.count),
             seed: self.options.seed,
             scores,
-            shadows,
+            shadows: rest.get(..scored.shadows).unwrap_or_default(),
         };
         let mut edit = Edit::new(memory.decisions);
         self.method.policy.select(&view, &mut edit);
@@ -235,11 +280,10 @@ where
         let (commits, revisions) = edit.into_parts();
         rules::apply(commits, canvas);
         rules::apply(revisions, canvas);
-        let region = self.region.start..self.region.end.min(self.len);
         // A policy that takes tokens back has the last word on its block first.
         let unsettled = needs.include(Needs::REVISIONS)
             && (canvas.get(..self.block.end).is_some_and(|block| block.contains(&mask_id))
-                || self.method.policy.continues() && self.post_steps < MAX_POST_STEPS);
+                || looks && self.method.policy.continues());
         let end = match unsettled {
             true => None,
             false => self.method.eos.stop(canvas, region, mask_id, eos_id),
@@ -249,37 +293,25 @@ where
             rest.iter_mut().filter(|token| **token == mask_id).for_each(|token| *token = eos_id);
         }
         self.checksum.absorb_step(self.forwards, scores, commits, revisions);
-        self.method.cache.decided(&Decided {
-            canvas,
-            block: self.block.clone(),
-            mask_id,
-            scores,
-            commits,
-            revisions,
-        });
+        let block = self.block.clone();
+        let decided = Decided { canvas, block: block.clone(), mask_id, scores, commits, revisions };
+        self.method.cache.decided(&decided);
         trace.step(&StepEvent {
             forward: self.forwards,
-            block: self.block.clone(),
+            block,
             canvas,
             masks: count_of(canvas, mask_id),
-            rows: computed + shadows.len(),
+            rows: scored.rows,
             scores,
             commits,
             revisions,
         });
-        self.forwards = self.forwards.saturating_add(1);
-        self.step_in_block += 1;
-        self.passes_in_block += 1;
-        if needs.include(Needs::RESIZING) {
-            self.resize(resizing);
-        }
-        if let Some(end) = end {
-            self.finish(end);
-        }
-        let more = self.has_mask_before(self.len)
-            || self.region.end > self.len
-            || self.method.policy.continues() && self.post_steps < MAX_POST_STEPS;
-        Ok(if more { Progress::Running } else { Progress::Finished })
+        Ok((resizing, end))
+    }
+
+    /// Whether the policy looks at a block without masks once more.
+    fn looks_again(&self) -> bool {
+        self.method.policy.continues() && self.post_steps < MAX_POST_STEPS
     }
 
     /// The text ends at `end`, and nothing that follows matters.

@@ -215,6 +215,7 @@ fn a_suffix_is_dropped_by_distance() {
                 forward: pass,
                 pass,
                 wanted: &wanted,
+                shadowed: 0..0,
                 mask_id: MASK,
                 attention: Attention::Bidirectional,
                 shifted_logits: false,

@@ -1,79 +1,23 @@
-//! Every policy with every schedule and every end rule: the text is completed within the cap, nothing given is
-//! changed, and it comes out the same twice.
+//! Every policy with every cache plan, every schedule and every end rule: the text is completed within the
+//! cap, nothing given is changed, and it comes out the same twice; or the session refuses the pair.
 
 mod common;
+mod every_method;
 mod fake_model;
+mod kv_model;
 
 use common::Random;
-use demask::cache::NoCache;
-use demask::decode::{
-    Ascending, CommitPolicy, Cosine, CutAtEos, Dream, DreamGrid, Dynamic, EntropyBound, EosPolicy,
-    EosRamp, Even, Factor, FillAll, Hierarchical, LavidaShift, LocalLeap, NearBest, Origin,
-    Prophet, RandomOrder, Rank, Schedule, Sequential, SlowFast, StablePrefix, StopAtEos,
-    SuppressLogit, SuppressRank, Threshold, TopQ, TruncateAtEos,
-};
-use demask::{Method, Options, Progress, Session, SessionError, StepEvent};
-use fake_model::{EOS, MASK, Table, with_memory};
+use demask::cache::CachePlan;
+use demask::decode::{CommitPolicy, Needs};
+use demask::image::Attention;
+use demask::{Options, SessionError};
+use every_method::{Outcome, Parts, Trying, decode, ends, plans, policies, schedules};
+use fake_model::{EOS, MASK};
+use kv_model::KvModel;
+use std::collections::BTreeSet;
 
-const CANVAS: usize = 64;
-
-/// The `index`-th policy, for a random setting; `None` behind the last.
-fn policy<'m>(
-    index: usize,
-    random: &mut Random,
-    last: &'m mut [u32],
-) -> Option<Box<dyn CommitPolicy + 'm>> {
-    let p = [0.0, 0.3, 0.7, 0.9, 1.5][random.below(5)];
-    let rank = [Rank::Confidence, Rank::Margin, Rank::Entropy][random.below(3)];
-    let alg_temp = [0.0, 0.2, 5.0][random.below(3)];
-    Some(match index {
-        0 => Box::new(TopQ),
-        1 => Box::new(Threshold(p)),
-        2 => Box::new(RandomOrder),
-        3 => Box::new(Origin::default()),
-        4 => Box::new(Dream::new(rank).with_temperature(alg_temp)),
-        5 => Box::new(Factor(p * 2.0)),
-        6 => Box::new(EntropyBound::new(p).by(rank)),
-        7 => Box::new(LocalLeap::new(p, p / 2.0, random.below(9) as u32)),
-        8 => Box::new(Dynamic::new(p)),
-        9 => Box::new(Dynamic::with_least(p, random.below(5))),
-        10 => Box::new(Sequential),
-        11 => Box::new(NearBest(p)),
-        12 => Box::new(Hierarchical::new(p / 2.0, p)),
-        13 => Box::new(SlowFast::new(p, p / 3.0)),
-        14 => Box::new(Prophet::new(TopQ).with_gaps([4.0, 2.0, p])),
-        15 => Box::new(Prophet::new(Threshold(p)).over(2..7)),
-        16 => Box::new(StablePrefix::new(Threshold(p))),
-        17 => Box::new(StablePrefix::with_memory(TopQ, last)),
-        18 => Box::new(CutAtEos(LocalLeap::default())),
-        19 => Box::new(CutAtEos(Prophet::new(SlowFast::default()))),
-        _ => return None,
-    })
-}
-
-const SCHEDULES: [&dyn Schedule; 5] = [&Even, &DreamGrid::new(1000), &Ascending, &Cosine, &Shift];
-
-/// LaViDa's in a constant.
-struct Shift;
-
-impl Schedule for Shift {
-    fn quota(&self, count: &demask::decode::StepCount) -> usize {
-        LavidaShift::new(1, 3).quota(count)
-    }
-}
-
-fn ends() -> [Box<dyn EosPolicy>; 8] {
-    [
-        Box::new(FillAll),
-        Box::new(StopAtEos),
-        Box::new(TruncateAtEos),
-        Box::new(SuppressLogit),
-        Box::new(SuppressRank(StopAtEos)),
-        Box::new(EosRamp::linear().then(StopAtEos)),
-        Box::new(EosRamp::ascending()),
-        Box::new(EosRamp::ascending().starting_at(0.0).then(TruncateAtEos)),
-    ]
-}
+/// Tokens of a block of the attention, where there are any.
+const OWN: usize = 4;
 
 /// Masks are common, so are end tokens.
 fn canvas(random: &mut Random, length: usize) -> Vec<u32> {
@@ -85,139 +29,215 @@ fn canvas(random: &mut Random, length: usize) -> Vec<u32> {
     (0..length).map(|_| token(random)).collect()
 }
 
-/// Decodes and checks every step; the canvas and the number of passes.
-fn decode(
-    model: &Table,
-    policy: &mut dyn CommitPolicy,
-    (schedule, eos): (&dyn Schedule, &dyn EosPolicy),
-    (given, length): (&[u32], usize),
+/// A network, and what it is to decode.
+struct Case {
+    model: KvModel,
+    given: Vec<u32>,
+    /// Tokens that follow.
+    added: usize,
     options: Options,
-) -> Result<(Vec<u32>, u32), SessionError> {
-    with_memory(CANVAS, |memory| {
-        let method = Method { policy, schedule, eos, cache: NoCache };
-        let mut session = Session::new(model.clone(), memory, method);
-        session.begin(given, length, options)?;
-        let mut before = session.canvas().to_vec();
-        let masks = before.iter().filter(|id| **id == MASK).count();
-        let mut check = |event: &StepEvent<'_>| {
-            assert!(!event.commits.is_empty(), "a pass without a commit");
-            assert!(event.revisions.is_empty());
-            for commit in event.commits {
-                let position = commit.position as usize;
-                assert_eq!(before[position], MASK, "not a mask");
-                assert!(commit.token < model.vocab && commit.token != MASK);
-                before[position] = commit.token;
-            }
-            before = event.canvas.to_vec();
-        };
-        let mut passes = 0;
-        while session.step(&mut check)? == Progress::Running {
-            passes += 1;
-            assert!(passes <= masks, "more passes than masks");
-        }
-        assert_eq!(session.step(&mut ()), Ok(Progress::Finished));
-        assert!(!session.canvas().contains(&MASK), "a mask is left");
-        for (after, before) in session.canvas().iter().zip(given) {
-            assert!(*before == MASK || before == after, "a token was changed");
-        }
-        Ok((session.canvas().to_vec(), session.forwards()))
-    })
+    /// Blocks and tokens of the answer.
+    region: (usize, usize),
 }
 
+fn case(random: &mut Random, attention: Attention) -> Case {
+    let mut model = KvModel::new(random.next(), attention, random.below(2) == 0);
+    model.scale = [0.0, 0.5, 4.0, 12.0][random.below(4)];
+    model.extras = true;
+    let block_length = match attention {
+        Attention::Bidirectional => 1 + random.below(5),
+        Attention::BlockCausal(_) => [1, 2, OWN][random.below(3)],
+    };
+    let length = block_length * (1 + random.below(3));
+    // Of every third canvas all is given or to be filled as it stands: no length is added.
+    let infill = random.below(3) == 0;
+    let prompt = if infill { length } else { random.below(7) };
+    let given = canvas(random, prompt);
+    let added = if infill && given.contains(&MASK) { 0 } else { length };
+    let region = if added == 0 { 0..prompt } else { prompt..prompt + added };
+    let blocks = match attention {
+        Attention::Bidirectional => region.len() / block_length,
+        Attention::BlockCausal(_) => {
+            region.end.div_ceil(block_length) - region.start / block_length
+        }
+    };
+    let options = Options {
+        block_length,
+        steps: blocks * (1 + random.below(6)),
+        temperature: [0.0, 1.0][random.below(2)],
+        seed: random.next(),
+        ..Options::one_block(1)
+    };
+    Case { model, given, added, options, region: (blocks, region.len()) }
+}
+
+/// What a session must refuse: the rule that a user is told, not what the parts say of themselves.
+fn refusal(
+    attention: Attention,
+    parts: &Parts<'_>,
+    case: &Case,
+) -> Option<(&'static str, SessionError)> {
+    let (policy, plan, end) = (parts.policy.name(), parts.cache.name(), parts.eos.name());
+    let block_plan = ["block", "sub-block"].contains(&plan);
+    if block_plan && attention == Attention::Bidirectional {
+        return Some(("finished blocks see what comes later", SessionError::Cache { plan }));
+    }
+    let clash = |why, policy, need| Some((why, SessionError::Clash { policy, plan, need }));
+    let needs = parts.policy.needs();
+    let windowed = ["suffix-window", "dpad"].contains(&plan);
+    let ahead = ["scores of the whole answer", "scores of the masks behind the block"];
+    for need in ahead.into_iter().filter(|_| windowed) {
+        if needs.names().any(|name| name == need) {
+            return clash("what it looks at is hidden", policy, need);
+        }
+    }
+    if needs.include(Needs::REVISIONS) && ["free", "free-repaired"].contains(&plan) {
+        return clash("what is frozen stays", policy, "taking tokens back");
+    }
+    if needs.include(Needs::RESIZING) && !["none", "lavida"].contains(&plan) {
+        return clash("slots would move", policy, "a canvas that grows or shrinks");
+    }
+    if parts.eos.truncates() && block_plan {
+        return clash("a window has no end", end, "a canvas that ends early");
+    }
+    // A schedule may make blocks of its own.
+    let (blocks, length) = case.region;
+    match (attention, parts.schedule.block_length(0, blocks, length)) {
+        (Attention::BlockCausal(attention), Some(block)) => {
+            let attention = attention as usize;
+            let why = "blocks of different lengths";
+            Some((why, SessionError::AttentionBlock { block, attention }))
+        }
+        _ => None,
+    }
+}
+
+/// All combinations on both kinds of attention. A part serves many texts: nothing of one may show in the
+/// next.
 #[test]
-fn every_combination_completes_every_canvas() {
+#[cfg_attr(miri, ignore = "too slow")]
+fn every_combination_completes_its_canvas_or_is_refused() {
     let mut random = Random(60);
-    let (mut runs, mut refused) = (0, 0);
-    for round in 0..3 {
-        for (index, (at, schedule)) in
-            (0..20).flat_map(|index| SCHEDULES.into_iter().enumerate().map(move |s| (index, s)))
-        {
-            for eos in &ends() {
-                let mut model = Table::of_all_rows(random.next());
-                model.rows = [0, 1, 5][round];
-                model.scale = [0.5, 4.0, 12.0][random.below(3)];
-                let (block_length, blocks) = (1 + random.below(8), 1 + random.below(4));
-                let length = block_length * blocks;
-                // Of every third canvas all is given or to be filled as it stands: no length is added.
-                let infill = random.below(3) == 0;
-                let prompt = if infill { length } else { random.below(10) };
-                let given = canvas(&mut random, prompt);
-                let added = if infill && given.contains(&MASK) { 0 } else { length };
-                let options = Options {
-                    block_length,
-                    steps: blocks * (1 + random.below(12)),
-                    temperature: [0.0, 1.0][random.below(2)],
-                    seed: random.next(),
-                    ..Options::one_block(1)
-                };
-                let state = random.clone();
-                let once = || {
-                    let mut last = [0; CANVAS];
-                    let mut policy = policy(index, &mut state.clone(), &mut last).unwrap();
-                    decode(&model, &mut *policy, (schedule, &**eos), (&given, added), options)
-                };
-                let first = once();
-                assert_eq!(first, once(), "policy {index}, schedule {at}, end rule {}", eos.name());
-                runs += 1;
-                refused += usize::from(first.is_err());
+    let (schedules, ends) = (schedules(), ends());
+    let (mut runs, mut refused) = (0, BTreeSet::new());
+    for attention in [Attention::Bidirectional, Attention::BlockCausal(OWN as u32)] {
+        let mut policies = policies(&mut random);
+        let mut plans = plans(&mut random);
+        for (policy_type, policy) in &mut policies {
+            for (plan_type, plan) in &mut plans {
+                for ((_, schedule), (_, end)) in
+                    schedules.iter().flat_map(|s| ends.iter().map(move |e| (s, e)))
+                {
+                    let case = case(&mut random, attention);
+                    let mut once = || {
+                        let (policy, cache) = (&mut **policy, &mut **plan);
+                        let parts = Parts { policy, schedule: &**schedule, eos: &**end, cache };
+                        let refusal = refusal(attention, &parts, &case);
+                        (
+                            refusal,
+                            decode(&case.model, parts, (&case.given, case.added), case.options),
+                        )
+                    };
+                    let what =
+                        format!("{policy_type} {plan_type} {} {}", schedule.name(), end.name());
+                    let _trying = Trying(what.clone());
+                    let (refusal, first) = once();
+                    assert_eq!(first, once().1, "{what}");
+                    match (refusal, first) {
+                        (None, first) => {
+                            first.unwrap_or_else(|error| panic!("{error}: {what}"));
+                            runs += 1;
+                        }
+                        (Some((why, expected)), first) => {
+                            let error = first.map(|_| ()).expect_err(&what);
+                            assert_eq!(error, expected, "{what}");
+                            names_both_sides(&error);
+                            refused.insert(why);
+                        }
+                    }
+                }
             }
         }
     }
-    assert!(runs == 2400 && refused == 0, "{runs} {refused}");
-    assert!(policy(20, &mut random, &mut []).is_none(), "not all policies were tried");
+    assert!(runs > 40_000, "{runs}");
+    assert_eq!(refused.len(), 6, "{refused:?}");
 }
 
-/// One session decodes many canvases: nothing of one shows in the next.
+/// The message tells which two parts do not go together.
+fn names_both_sides(error: &SessionError) {
+    let message = error.to_string();
+    let sides = match error {
+        SessionError::Clash { policy, plan, need } => vec![*policy, *plan, *need],
+        SessionError::Cache { plan } => vec![*plan, "block-causal"],
+        SessionError::AttentionBlock { block, attention } => {
+            assert!(message.contains(&attention.to_string()), "{message}");
+            assert!(message.contains(&block.to_string()), "{message}");
+            vec![]
+        }
+        other => panic!("{other}"),
+    };
+    assert!(sides.iter().all(|side| message.contains(side)), "{message}");
+}
+
+/// A part that has served another text decodes as a new one does.
 #[test]
+#[cfg_attr(miri, ignore = "too slow")]
 fn canvases_do_not_touch_each_other() {
     let mut random = Random(61);
-    for index in 0..20 {
-        let model = Table::of_all_rows(random.next());
+    let count = (policies(&mut random).len(), plans(&mut random).len());
+    for (policy, plan) in (0..count.0).flat_map(|p| (0..count.1).map(move |c| (p, c))) {
+        let _trying = Trying(format!("policy {policy} and plan {plan}"));
         let state = random.clone();
-        let (mut a, mut b) = ([0; CANVAS], [0; CANVAS]);
-        let mut used = policy(index, &mut state.clone(), &mut a).unwrap();
-        let mut fresh = policy(index, &mut state.clone(), &mut b).unwrap();
-        let options = Options { block_length: 16, steps: 8, ..Options::one_block(48) };
-        let texts = |policy: &mut dyn CommitPolicy, first: bool| {
-            with_memory(CANVAS, |memory| {
-                let method = Method { policy, schedule: Ascending, eos: StopAtEos, cache: NoCache };
-                let mut session = Session::new(model.clone(), memory, method);
-                if first {
-                    session.begin(&[3, 4], 48, options).unwrap();
-                    session.run(&mut ()).unwrap();
-                }
-                session.begin(&[7], 48, options).unwrap();
-                session.run(&mut ()).unwrap();
-                (session.canvas().to_vec(), session.forwards())
-            })
+        let made = || {
+            let random = &mut state.clone();
+            (policies(random).swap_remove(policy).1, plans(random).swap_remove(plan).1)
         };
-        assert_eq!(texts(&mut *used, true), texts(&mut *fresh, false), "policy {index}");
+        let texts = |(mut policy, mut plan): (Box<dyn CommitPolicy>, Box<dyn CachePlan>), first| {
+            let (schedule, eos) = (&demask::decode::Even, &demask::decode::StopAtEos);
+            let mut text = |case: &Case| -> Result<Outcome, SessionError> {
+                let parts = Parts { policy: &mut *policy, schedule, eos, cache: &mut *plan };
+                decode(&case.model, parts, (&case.given, case.added), case.options)
+            };
+            let random = &mut state.clone();
+            let cases = [0; 2].map(|_| case(random, Attention::BlockCausal(OWN as u32)));
+            if first {
+                let _ = text(&cases[0]);
+            }
+            text(&cases[1])
+        };
+        assert_eq!(texts(made(), true), texts(made(), false), "{policy} {plan}");
         random.next();
     }
 }
 
-/// Far more steps than masks, and a mask that no schedule counts.
-#[test]
-fn any_number_of_steps_comes_to_an_end() {
-    let model = Table::new(2);
-    let options = Options { steps: usize::MAX, ..Options::one_block(4) };
-    for schedule in SCHEDULES {
-        let (given, eos) = ([3, MASK, 4], FillAll);
-        let text = decode(&model, &mut TopQ, (schedule, &eos), (&given, 4), options).unwrap();
-        assert_eq!(text.0.len(), 7);
-    }
+/// The types that a module exports, from its source.
+fn exported(source: &str) -> Vec<&str> {
+    let source = source.split("macro_rules!").next().unwrap();
+    let lists = source.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let names = lists.flat_map(|list| list.split_once("::").unwrap().1.split(','));
+    names.map(|name| name.trim_matches(|c: char| !c.is_alphanumeric())).collect()
 }
 
 #[test]
-fn blocks_of_different_lengths_are_only_for_bidirectional_models() {
-    let model = Table::new(1);
-    let options = Options { block_length: 13, steps: 1, ..Options::one_block(1) };
-    let begin = |schedule: &dyn Schedule| {
-        with_memory(CANVAS, |memory| {
-            let method = Method { policy: TopQ, schedule, eos: FillAll, cache: NoCache };
-            Session::new(model.clone(), memory, method).begin(&[3], 50, options)
-        })
+fn all_that_is_exported_is_tried() {
+    let mut random = Random(1);
+    let tried = |names: &[&str], exported: &[&str], helpers: &[&str]| {
+        assert!(exported.len() > 3);
+        for name in exported {
+            let is_it =
+                |whole: &&str| whole.split('<').next().unwrap().ends_with(&format!("::{name}"));
+            let found = names.iter().any(is_it);
+            assert!(found != helpers.contains(name), "{name} is not tried");
+        }
     };
-    assert_eq!(begin(&Ascending), Ok(()));
-    assert_eq!(begin(&Even), Err(SessionError::BlockLength { region: 50, block: 13 }));
+    let names: Vec<&str> = policies(&mut random).iter().map(|(name, _)| *name).collect();
+    let source = include_str!("../src/decode/policies/mod.rs");
+    tried(&names, &exported(source), &["CREDITS", "CreditPair", "Rank", "Phases"]);
+    let names: Vec<&str> = plans(&mut random)
+        .iter()
+        .flat_map(|(name, _)| name.split(['<', '>', ',']).map(str::trim))
+        .collect();
+    tried(&names, &exported(include_str!("../src/cache/plans/mod.rs")), &[]);
+    let names: Vec<&str> = schedules().iter().map(|(name, _)| *name).collect();
+    tried(&names, &exported(include_str!("../src/decode/schedules/mod.rs")), &[]);
 }

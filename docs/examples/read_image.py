@@ -18,8 +18,8 @@ import sys
 import numpy as np
 
 MAGIC = b"\x89DMK\r\n\x1a\n"
-CONFIG, TOKENIZER, PROMPT, TENSORS, WEIGHTS = 1, 2, 3, 4, 5
-SECTION_NAMES = {1: "CONFIG", 2: "TOKENIZER", 3: "PROMPT", 4: "TENSORS", 5: "WEIGHTS"}
+CONFIG, TOKENIZER, PROMPT, TENSORS, WEIGHTS, FILTER = 1, 2, 3, 4, 5, 256
+SECTION_NAMES = {1: "CONFIG", 2: "TOKENIZER", 3: "PROMPT", 4: "TENSORS", 5: "WEIGHTS", 256: "FILTER"}
 CONFIG_LIMITS = {
     "vocab_size": 1 << 20, "model_dim": 1 << 16, "layers": 1 << 10, "heads": 1 << 10,
     "kv_heads": 1 << 10, "head_dim": 1 << 10, "ffn_dim": 1 << 18, "context": 1 << 16,
@@ -99,18 +99,20 @@ def affine(blocks):
 
 
 class Image:
-    """A checked image. `config`, `tokenizer`, `prompt` are dictionaries; `tensors` maps names such
+    """A checked image. `config`, `tokenizer`, `prompt`, `filter` are dictionaries; `tensors` maps names such
     as "0.query" to entries."""
 
     def __init__(self, data):
         self.data = data
         self._header()
         self._config(self._section(CONFIG))
-        self.tokenizer = self.prompt = None
+        self.tokenizer = self.prompt = self.filter = None
         if TOKENIZER in self.sections:
             self._tokenizer(self._section(TOKENIZER))
         if PROMPT in self.sections:
             self._prompt(self._section(PROMPT))
+        if FILTER in self.sections:
+            self._filter(self._section(FILTER))
         self._tensors(self._section(TENSORS), self._section(WEIGHTS))
         self._digests()
         self._values()
@@ -244,6 +246,20 @@ class Image:
         self.prompt = {
             "prefix": ids[:prefix], "suffix": ids[prefix:],
             "leading_space": bool(flags & 1), "normal_form": bool(flags & 2),
+        }
+
+    def _filter(self, section):
+        require(len(section) >= 16, "FILTER: length")
+        kind, block, hidden, zero = struct.unpack_from("<4I", section)
+        require(kind == 1 and zero == 0, "FILTER: header")
+        require(1 <= block <= 1024 and 1 <= hidden <= 1024, "FILTER: widths")
+        require(len(section) == 16 + 4 * (2 * block * hidden + hidden + block), "FILTER: length")
+        numbers = np.frombuffer(section[16:], "<f4")
+        require(np.isfinite(numbers).all(), "FILTER: a number is not finite")
+        first, rest = np.split(numbers, [(block + 1) * hidden])
+        self.filter = {
+            "first": first[: block * hidden].reshape(hidden, block), "first_bias": first[block * hidden :],
+            "second": rest[: block * hidden].reshape(block, hidden), "second_bias": rest[block * hidden :],
         }
 
     # The tensors

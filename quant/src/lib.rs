@@ -8,6 +8,7 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
+mod filter;
 pub mod ggml;
 mod image;
 mod memory;
@@ -22,6 +23,7 @@ mod source;
 pub mod tokenizer;
 mod write;
 
+pub use filter::FilterData;
 pub use image::ImageWeights;
 pub use memory::{ImageBuffer, PackProgress, pack_image};
 pub use quantization::Quantization;

@@ -82,23 +82,29 @@ pub fn pack_image(
     sections.check().map_err(WriteError::Config)?;
     let tensors = Tensors::new(&sections.config, quantization, source);
     let small = sections.before_weights(&tensors);
-    let mut manifest = Manifest::new(small.len() + 1, sections.security_counter);
-    let starts: Vec<u64> = small
-        .iter()
-        .map(|(kind, bytes)| manifest.add(*kind, bytes.len() as u64, [0; 32]))
-        .collect();
+    let last = sections.after_weights().map_err(WriteError::Config)?;
+    let count = small.len() + 1 + last.len();
+    let mut manifest = Manifest::new(count, sections.security_counter);
+    let place = |manifest: &mut Manifest, sections: &[(SectionKind, Vec<u8>)]| -> Vec<u64> {
+        let add = |(kind, bytes): &(SectionKind, Vec<u8>)| {
+            manifest.add(*kind, bytes.len() as u64, [0; 32])
+        };
+        sections.iter().map(add).collect()
+    };
+    let mut starts = place(&mut manifest, &small);
     let weights = manifest.add(SectionKind::Weights, tensors.bytes, [0; 32]);
+    starts.extend(place(&mut manifest, &last));
     let (head, total) = manifest.finish();
     let too_large = || WriteError::Memory { bytes: total };
     let len = usize::try_from(total).map_err(|_| too_large())?;
     let mut image = ImageBuffer::zeroed(len).ok_or_else(too_large)?;
 
-    let (before, mut rest) = image.bytes_mut().split_at_mut(weights as usize);
-    debug_assert_eq!(head.len(), HEADER_BYTES + (small.len() + 1) * ENTRY_BYTES);
-    before[..head.len()].copy_from_slice(&head);
-    for (start, (_, bytes)) in starts.into_iter().zip(&small) {
-        before[start as usize..][..bytes.len()].copy_from_slice(bytes);
+    debug_assert_eq!(head.len(), HEADER_BYTES + count * ENTRY_BYTES);
+    image.bytes_mut()[..head.len()].copy_from_slice(&head);
+    for (start, (_, bytes)) in starts.into_iter().zip(small.iter().chain(&last)) {
+        image.bytes_mut()[start as usize..][..bytes.len()].copy_from_slice(bytes);
     }
+    let mut rest = &mut image.bytes_mut()[weights as usize..];
     let mut pieces = Vec::new();
     for tensor in &tensors.list {
         let padded = tensor.bytes.next_multiple_of(demask::image::ALIGN as u64) as usize;

@@ -1,5 +1,6 @@
 //! What an image holds beside the weights, and the tables around them.
 
+use crate::filter::FilterData;
 use crate::quantization::Quantization;
 use crate::source::WeightSource;
 use demask::image::{
@@ -40,6 +41,8 @@ pub struct Sections {
     pub tokenizer: Option<Vec<u8>>,
     /// Prompt format, if the model has one.
     pub prompt: Option<PromptData>,
+    /// The network of a policy, if one has been trained for the model.
+    pub filter: Option<FilterData>,
     /// Anti-rollback counter.
     pub security_counter: u32,
 }
@@ -54,6 +57,7 @@ impl Sections {
         if let Some(prompt) = &self.prompt {
             PromptFormat::parse(&prompt.to_section(), self.config.vocab_size)?;
         }
+        self.after_weights()?;
         Ok(())
     }
 
@@ -65,6 +69,12 @@ impl Sections {
         sections.extend(self.prompt.as_ref().map(|p| (SectionKind::Prompt, p.to_section())));
         sections.push((SectionKind::Tensors, tensors.table()));
         sections
+    }
+
+    /// The same of every section behind them.
+    pub(crate) fn after_weights(&self) -> Result<Vec<(SectionKind, Vec<u8>)>, ImageError> {
+        let filter = self.filter.as_ref().map(FilterData::to_section).transpose()?;
+        Ok(filter.map(|section| (SectionKind::Filter, section)).into_iter().collect())
     }
 }
 
@@ -152,7 +162,6 @@ impl Manifest {
         let mut bytes = vec![0; HEADER_BYTES + sections * ENTRY_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.0.to_le_bytes());
-        bytes[10..12].copy_from_slice(&VERSION.1.to_le_bytes());
         bytes[24..28].copy_from_slice(&security_counter.to_le_bytes());
         bytes[28..32].copy_from_slice(&(sections as u32).to_le_bytes());
         Self { next_offset: bytes.len() as u64, bytes, entries: 0 }
@@ -167,6 +176,9 @@ impl Manifest {
         entry[8..16].copy_from_slice(&start.to_le_bytes());
         entry[16..24].copy_from_slice(&length.to_le_bytes());
         entry[32..].copy_from_slice(&digest);
+        // An image says no newer version than it needs.
+        let minor = u16::from_le_bytes([self.bytes[10], self.bytes[11]]).max(kind.since());
+        self.bytes[10..12].copy_from_slice(&minor.to_le_bytes());
         self.entries += 1;
         self.next_offset += length.next_multiple_of(ALIGN as u64);
         start

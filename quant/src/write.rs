@@ -97,14 +97,11 @@ pub fn write_image<O: Write + Seek>(
     sections.check().map_err(WriteError::Config)?;
     let plan = Tensors::new(&sections.config, quantization, source);
     let small = sections.before_weights(&plan);
-    let mut manifest = Manifest::new(small.len() + 1, sections.security_counter);
+    let last = sections.after_weights().map_err(WriteError::Config)?;
+    let count = small.len() + 1 + last.len();
+    let mut manifest = Manifest::new(count, sections.security_counter);
     out.write_all(&manifest.bytes)?; // room; written again when the digests are known
-    for (kind, mut bytes) in small {
-        let len = bytes.len();
-        bytes.resize(len.next_multiple_of(ALIGN), 0);
-        out.write_all(&bytes)?;
-        manifest.add(kind, len as u64, section_digest(&bytes));
-    }
+    write_sections(small, &mut manifest, out)?;
     let mut hashed = Hashed { out: &mut *out, hash: Sha256::new() };
     let mut tensors = Vec::new();
     for tensor in &plan.list {
@@ -114,11 +111,26 @@ pub fn write_image<O: Write + Seek>(
     }
     let digest = hashed.hash.finalize().into();
     manifest.add(SectionKind::Weights, plan.bytes, digest);
+    write_sections(last, &mut manifest, out)?;
     let (bytes, image_bytes) = manifest.finish();
     out.seek(SeekFrom::Start(0))?;
     out.write_all(&bytes)?;
     out.flush()?;
     Ok(Report { tensors, image_bytes })
+}
+
+fn write_sections(
+    sections: Vec<(SectionKind, Vec<u8>)>,
+    manifest: &mut Manifest,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for (kind, mut bytes) in sections {
+        let len = bytes.len();
+        bytes.resize(len.next_multiple_of(ALIGN), 0);
+        out.write_all(&bytes)?;
+        manifest.add(kind, len as u64, section_digest(&bytes));
+    }
+    Ok(())
 }
 
 /// Hashes what it writes.

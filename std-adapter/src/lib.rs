@@ -15,6 +15,7 @@
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
 //! | [`usage`] | memory that was used |
 //! | [`methods`] | every decoder and cache by name, and presets |
+//! | [`train`] | the network of `learn2pd`, trained for a model |
 //! | [`harness`] | tasks and their scores |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
@@ -33,5 +34,6 @@ pub mod prompt;
 pub mod read;
 pub mod reference;
 pub mod runtime;
+pub mod train;
 pub mod usage;
 pub mod write;

@@ -54,6 +54,7 @@ fn quantized(format: Quantization, name: &str) -> LoadedModel {
         config: *source.config(),
         tokenizer: source.tokenizer_section().map(<[u8]>::to_vec),
         prompt: Some(source.prompt().clone()),
+        filter: None,
         security_counter: 0,
     };
     let mut file = std::fs::File::create(&path).unwrap();

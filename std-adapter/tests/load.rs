@@ -16,7 +16,13 @@ use gguf_models::{file, model, name_of};
 use std::io::Cursor;
 
 fn sections(model: &LoadedModel) -> Sections {
-    Sections { config: *model.config(), tokenizer: None, prompt: None, security_counter: 0 }
+    Sections {
+        config: *model.config(),
+        tokenizer: None,
+        prompt: None,
+        filter: None,
+        security_counter: 0,
+    }
 }
 
 /// Types, and what holds them.

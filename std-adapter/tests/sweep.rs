@@ -213,7 +213,8 @@ fn presets_are_the_familys_and_options_go_before_them() {
         faithful.contains("preset faithful of llada") && faithful.contains(expected),
         "{faithful}"
     );
-    assert!(explained(&["--preset", "fast"]).contains("policy threshold:p=0.9"));
+    let single = explained(&["--preset", "fast"]);
+    assert!(single.contains("policy threshold:p=0.9") && single.contains("cache none"), "{single}");
     let blocks = explained(&["--preset", "fast", "--gen-length", "64"]);
     assert!(blocks.contains("blocks of 32") && blocks.contains("cache dual"), "{blocks}");
     let mixed = explained(&["--preset", "faithful", "--policy", "local-leap", "--eos", "stop"]);

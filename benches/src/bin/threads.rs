@@ -60,7 +60,13 @@ impl WeightSource for RandomWeights {
 
 /// The image of the random model, on the boundary that images need.
 fn random_model(room: &mut Vec<u8>) -> Result<&[u8], BoxError> {
-    let sections = Sections { config: RANDOM, tokenizer: None, prompt: None, security_counter: 0 };
+    let sections = Sections {
+        config: RANDOM,
+        tokenizer: None,
+        prompt: None,
+        filter: None,
+        security_counter: 0,
+    };
     let mut out = Cursor::new(Vec::new());
     let format = Quantization::uniform(Format::Q4);
     write_image(&sections, format, &RandomWeights, &mut out, 1, &mut |_| ())?;

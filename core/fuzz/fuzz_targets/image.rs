@@ -42,8 +42,10 @@ fn exercise(image: &ModelImage<'_>) {
 /// One pass, if it is a small one.
 fn forward(image: &ModelImage<'_>) {
     let config = *image.config();
-    let plan =
-        Plan::new(&config, &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1, needs: Needs::NONE });
+    let plan = Plan::new(
+        &config,
+        &Limits { canvas: 4, tile: 4, layout: image.layout(), workers: 1, needs: Needs::NONE },
+    );
     if plan.is_ok_and(|plan| plan.bytes() < 1 << 20) {
         let canvas = [config.mask_id, config.eos_id, config.vocab_size - 1, config.mask_id];
         let sampling = Sampling { temperature: 0.7, seed: 1, step: 2, ..Sampling::GREEDY };

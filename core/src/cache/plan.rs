@@ -20,6 +20,8 @@ pub struct CacheView<'a> {
     pub pass: usize,
     /// Positions whose scores are wanted, ascending.
     pub wanted: &'a [u16],
+    /// Positions whose shadows are scored too: they see what their positions see.
+    pub shadowed: Range<usize>,
     /// Stands for "not yet decided".
     pub mask_id: u32,
     /// Which positions a row sees.
@@ -66,11 +68,13 @@ impl CacheView<'_> {
         wanted.filter(move |&position| usize::from(position) < end && self.is_mask(position))
     }
 
-    /// The end of the slots that any wanted row sees: no row from there on can matter to this step.
+    /// The end of the slots that any wanted row or shadow sees: no row from there on can matter to this
+    /// step.
     #[must_use]
     pub fn visible_end(&self) -> usize {
         let row = self.wanted.last().map_or(0, |&position| self.row_of(position));
-        self.attention.visible_end(row, self.canvas.len())
+        let last = row.max(self.shadowed.end.saturating_sub(1));
+        self.attention.visible_end(last, self.canvas.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! From scores to decisions: what to commit, when a block is done, when a text ends.
 
+mod commit_filter;
 mod divergence;
 mod edit;
 mod eos;
@@ -15,6 +16,7 @@ mod schedules;
 mod score;
 mod view;
 
+pub use commit_filter::{CommitFilter, FILTER_HEADER_BYTES, MAX_FILTER_WIDTH};
 pub use edit::{Commit, Edit, Insertion};
 pub use eos::{EosPolicy, FillAll, StopAtEos};
 pub use eos_rules::{EosRamp, SuppressLogit, SuppressRank, TruncateAtEos};
@@ -22,10 +24,10 @@ pub use filter::Filter;
 pub use logits::LogitRow;
 pub use needs::Needs;
 pub use policies::{
-    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EntropyBound, Factor,
-    FirstHitting, Hierarchical, HierarchicalRemask, Klass, LocalLeap, NearBest, Origin, Phases,
-    Prophet, RandomOrder, Rank, Remdm, Saber, Sequential, SlowFast, StablePrefix, Threshold,
-    TokenEditing, TopQ, Wino,
+    Ancestral, CREDITS, Credit, CreditPair, CutAtEos, Daedal, Dream, Dynamic, EndOfText,
+    EntropyBound, Factor, FirstHitting, Hierarchical, HierarchicalRemask, Klass, Learn2pd,
+    LocalLeap, NearBest, Origin, Phases, Prophet, RandomOrder, Rank, Remdm, Saber, Sequential,
+    SlowFast, StablePrefix, Threshold, TokenEditing, TopQ, Wino,
 };
 pub use policy::CommitPolicy;
 pub use random::{Sampling, philox4x32};

@@ -46,6 +46,8 @@ pub enum ImageError {
     Tokenizer(TokenizerError),
     /// The PROMPT section is wrong.
     Prompt(&'static str),
+    /// The FILTER section is wrong.
+    Filter(&'static str),
     /// A tensor is wrong.
     Tensor {
         /// Which one.
@@ -95,6 +97,7 @@ impl fmt::Display for ImageError {
             Self::Config(field) => write!(f, "the CONFIG section is wrong: {field}"),
             Self::Tokenizer(error) => write!(f, "the TOKENIZER section is wrong: {error}"),
             Self::Prompt(problem) => write!(f, "the PROMPT section is wrong: {problem}"),
+            Self::Filter(problem) => write!(f, "the FILTER section is wrong: {problem}"),
             Self::Tensor { role, problem } => {
                 write!(f, "tensor {}", role.name())?;
                 if let Some(layer) = role.layer() {

@@ -5,8 +5,9 @@ use super::{ALIGN, ImageError};
 
 /// First eight bytes of every image. The high bit and the line endings catch text-mode transfers.
 pub const MAGIC: [u8; 8] = *b"\x89DMK\r\n\x1a\n";
-/// Format version that this crate reads and writes. Another major version is refused.
-pub const VERSION: (u16, u16) = (1, 0);
+/// Format version that this crate reads. Another major version is refused. Images without a section of
+/// version 1.1 are written as 1.0.
+pub const VERSION: (u16, u16) = (1, 1);
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 64;
 /// Length of one entry of the section table in bytes.
@@ -32,11 +33,19 @@ pub enum SectionKind {
     Tensors = 4,
     /// The tensors.
     Weights = 5,
+    /// The network of [`Learn2pd`](crate::decode::Learn2pd); since version 1.1.
+    Filter = 256,
 }
 
 impl SectionKind {
-    const ALL: [Self; 5] =
-        [Self::Config, Self::Tokenizer, Self::Prompt, Self::Tensors, Self::Weights];
+    const ALL: [Self; 6] =
+        [Self::Config, Self::Tokenizer, Self::Prompt, Self::Tensors, Self::Weights, Self::Filter];
+
+    /// The first minor version with this kind.
+    #[must_use]
+    pub const fn since(self) -> u16 {
+        matches!(self, Self::Filter) as u16
+    }
 
     /// Name as the format specification spells it.
     #[must_use]
@@ -47,6 +56,7 @@ impl SectionKind {
             Self::Prompt => "PROMPT",
             Self::Tensors => "TENSORS",
             Self::Weights => "WEIGHTS",
+            Self::Filter => "FILTER",
         }
     }
 }

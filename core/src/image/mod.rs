@@ -27,7 +27,8 @@ pub use prompt::{PROMPT_HEADER_BYTES, PromptFormat};
 pub use role::TensorRole;
 pub use tensor::{TENSOR_ENTRY_BYTES, Tensor, kind_code, stored_bytes};
 
-use crate::packed::{Format, Layout};
+use crate::decode::CommitFilter;
+use crate::packed::{Format, HAS_Q4K, Layout};
 use crate::text::Tokenizer;
 
 /// Alignment of an image in memory and of everything in it, in bytes.
@@ -148,7 +149,9 @@ impl<'a> ModelImage<'a> {
                 let problem = "packed in another order than the tensors before it";
                 return Err(ImageError::Tensor { role, problem });
             }
-            formats |= 1 << tensor.format.code();
+            if HAS_Q4K {
+                formats |= 1 << tensor.format.code();
+            }
             count = index + 1;
         }
         if self.table.len() != count * TENSOR_ENTRY_BYTES || next != self.weights.len() as u64 {
@@ -169,10 +172,10 @@ impl<'a> ModelImage<'a> {
         self.layout
     }
 
-    /// Whether a tensor is stored like this.
+    /// Whether a tensor is stored like this. Builds without the cargo feature `q4k` do not know.
     #[must_use]
     pub fn holds(&self, format: Format) -> bool {
-        self.formats >> format.code() & 1 == 1
+        HAS_Q4K && self.formats >> format.code() & 1 == 1
     }
 
     /// Vocabulary, if the image has one.
@@ -185,6 +188,18 @@ impl<'a> ModelImage<'a> {
     #[must_use]
     pub fn prompt(&self) -> &PromptFormat<'a> {
         &self.prompt
+    }
+
+    /// The network of [`Learn2pd`](crate::decode::Learn2pd), if the image has one.
+    ///
+    /// It is checked here and not by [`parse`](Self::parse), so that firmware without that policy need not
+    /// know what a filter is. Its digest is checked with all others.
+    ///
+    /// # Errors
+    /// [`ImageError::Filter`].
+    pub fn filter(&self) -> Result<Option<CommitFilter<'a>>, ImageError> {
+        let section = self.header.section(self.bytes, SectionKind::Filter);
+        section.map(CommitFilter::parse).transpose()
     }
 
     /// Header fields and the section table.

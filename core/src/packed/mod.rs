@@ -21,7 +21,7 @@ pub const GROUP: usize = 32;
 pub const BLOCK_ROWS: usize = 16;
 /// Whether this build has [`WeightFormat::Q4K`] and [`WeightFormat::Q5`]: the cargo feature `q4k`.
 /// Without it no matrix has affine scales or high bits, and what they need is left out.
-const HAS_Q4K: bool = cfg!(feature = "q4k");
+pub(crate) const HAS_Q4K: bool = cfg!(feature = "q4k");
 
 /// Storage format of a tensor in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Blocks: which one is decoded, which rows that takes, and how the canvas moves on.
 
-use super::{MAX_POST_STEPS, Options, Session, SessionError, count_of};
+use super::{Options, Session, SessionError, count_of};
 use crate::cache::{CachePlan, CacheView, RowList, keep_in_front};
 use crate::decode::{CommitPolicy, EosPolicy, Needs, Schedule, StepCount};
 use crate::image::Attention;
@@ -23,8 +23,7 @@ where
     /// Moves to the first block that still has masks at or left of it; false if there is none.
     pub(super) fn open_block(&mut self, trace: &mut impl Trace) -> Result<bool, SessionError> {
         while !self.block_open || !self.has_mask_before(self.block.end) {
-            if self.block_open && self.method.policy.continues() && self.post_steps < MAX_POST_STEPS
-            {
+            if self.block_open && self.looks_again() {
                 self.post_steps += 1;
                 return Ok(true);
             }
@@ -135,6 +134,7 @@ where
             forward: self.forwards as usize,
             pass: self.passes_in_block,
             wanted: memory.wanted.get(..scored).unwrap_or_default(),
+            shadowed: if needs.include(Needs::SHADOWS) { self.block.clone() } else { 0..0 },
             mask_id: self.vocabulary.mask_id,
             attention: self.model.attention(),
             shifted_logits: shift > 0,

@@ -252,7 +252,7 @@ pub const WIDE_EXPERTS: ModelConfig = ModelConfig {
 
 /// The sections beside the weights, with no tokenizer and no prompt.
 pub fn sections(config: ModelConfig) -> Sections {
-    Sections { config, tokenizer: None, prompt: None, security_counter: 7 }
+    Sections { config, tokenizer: None, prompt: None, filter: None, security_counter: 7 }
 }
 
 /// A tokenizer for [`SMALLEST`]: end, mask, seven letters and two merged pieces.

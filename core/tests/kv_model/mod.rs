@@ -15,6 +15,7 @@ use demask::{
     ForwardError, Method, Model, Options, Pass, Session, SessionError, StepEvent, Visible,
     Vocabulary,
 };
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub const VOCAB: u32 = 13;
@@ -38,13 +39,18 @@ pub struct KvModel {
     /// Factor of the logits: small for a flat distribution, large for a peaked one.
     pub scale: f32,
     pub passes: Vec<Seen>,
+    /// Whether filters work, and how far distributions move is told.
+    pub extras: bool,
+    /// Logits of the last pass that scored a position.
+    last: BTreeMap<u16, Vec<f32>>,
     /// Per slot: the token it was computed from, its key in the first and in the second layer.
     slots: Vec<Option<(u32, u64, u64)>>,
 }
 
 impl KvModel {
     pub fn new(seed: u64, attention: Attention, shifted: bool) -> Self {
-        Self { seed, attention, shifted, scale: 6.0, passes: Vec::new(), slots: Vec::new() }
+        let (passes, slots, last) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { seed, attention, shifted, scale: 6.0, passes, extras: false, last, slots }
     }
 
     pub fn bidirectional(seed: u64, shifted: bool) -> Self {
@@ -105,12 +111,17 @@ impl Model for KvModel {
     }
 
     fn gives(&self) -> Needs {
-        Needs::VISIBILITY.and(Needs::SHADOWS).and(Needs::BIAS)
+        let always = Needs::VISIBILITY.and(Needs::SHADOWS).and(Needs::BIAS);
+        match self.extras {
+            true => always.and(Needs::DIVERGENCE).and(Needs::FILTER),
+            false => always,
+        }
     }
 
     fn begin(&mut self) {
         self.slots = vec![None; self.max_canvas()];
         self.passes.clear();
+        self.last.clear();
     }
 
     fn score(
@@ -152,7 +163,15 @@ impl Model for KvModel {
             let logits = self.logits(mix(state ^ u64::from(position)));
             let row = LogitRow::new(position.into(), &logits, MASK);
             let row = LogitRow { current: canvas[usize::from(position)], bias: pass.bias, ..row };
+            let previous = self.last.get(&position).filter(|_| self.extras);
+            let row = LogitRow { previous: previous.map(Vec::as_slice), ..row };
             *score = row.score(sampling).map_err(|_| ForwardError::NotFinite { layer: None })?;
+            if self.extras && usize::from(position) < real {
+                if previous.is_none() {
+                    score.divergence = f32::INFINITY;
+                }
+                self.last.insert(position, logits);
+            }
         }
         let is_seen = |slot: &usize| seen.iter().any(|row| row[*slot]);
         let (all_seen, unseen): (Vec<_>, Vec<_>) = (0..canvas.len()).partition(is_seen);

@@ -4,7 +4,7 @@ use super::{CliError, Problem};
 use crate::atomic::write_atomic;
 use crate::load::LoadedModel;
 use demask::image::TensorRole;
-use demask_quant::{Quantization, Report, Sections, TensorReport, write_image};
+use demask_quant::{FilterData, Quantization, Report, Sections, TensorReport, write_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
 use std::path::Path;
@@ -15,6 +15,7 @@ pub(super) fn sections_of(model: &LoadedModel, security_counter: u32) -> Section
         config: *model.config(),
         tokenizer: model.tokenizer_section().map(<[u8]>::to_vec),
         prompt: (*model.prompt() != Default::default()).then(|| model.prompt().clone()),
+        filter: model.filter().map(FilterData::from),
         security_counter,
     }
 }

@@ -208,7 +208,15 @@ fn text_rows(model: &LoadedModel) -> Vec<Vec<String>> {
         row("around a prompt", format!("{:?} text {:?}", prompt.prefix, prompt.suffix)),
         row("chat template", template),
         row("other end tokens", format!("{:?}", model.stop_ids())),
+        row("filter", filter(model)),
     ]
+}
+
+/// The network that tells final proposals, in words.
+fn filter(model: &LoadedModel) -> String {
+    model.filter().map_or("none".to_owned(), |filter| {
+        format!("for blocks of {}, {} hidden units", filter.block(), filter.hidden())
+    })
 }
 
 fn parameters(c: &ModelConfig) -> u64 {
@@ -241,6 +249,7 @@ fn as_json(model: &LoadedModel, tensors: &[Held], args: &InspectArgs) -> Result<
         "mask_id": c.mask_id, "eos_id": c.eos_id, "stop_ids": model.stop_ids(),
         "rope_theta": c.rope_theta, "norm_eps": c.norm_eps, "rope_pairs": pairs,
         "tied_head": c.tied_head, "parameters": parameters(c),
+        "filter": model.filter().map(|f| json!({ "block": f.block(), "hidden": f.hidden() })),
         "tokenizer": model.tokenizer().map(|t| t.vocab_len()),
         "chat_template": matches!(model.chat_template(), Ok(Some(_))),
         "bytes": image.map(|i| i.as_bytes().len()),

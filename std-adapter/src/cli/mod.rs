@@ -20,6 +20,7 @@ mod solve;
 mod sweep;
 mod table;
 mod tokenize;
+mod train_filter;
 
 use clap::{Parser, Subcommand};
 use std::fmt;
@@ -42,6 +43,7 @@ Examples:
   demask policies
   demask run intents --prompt \"play some jazz\" --policy threshold:p=0.8 --cache none --explain
   demask sweep intents --task valid.jsonl --policies threshold:0.9 threshold:0.7 --caches none dual
+  demask train-filter intents --task train.jsonl --out intents-learn2pd.dmk
   demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
 ";
@@ -82,6 +84,8 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     /// Write an image that a processor runs where it lies
     Pack(pack::PackArgs),
+    /// Train the network of the learn2pd policy for a model, and write an image with it
+    TrainFilter(train_filter::TrainFilterArgs),
     /// List the policies, schedules, cache plans and end rules
     Policies(policies::PoliciesArgs),
     /// Count the bytes of memory and flash that a model needs
@@ -152,6 +156,7 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Pack(args)) => pack::run(&args),
+        Some(Command::TrainFilter(args)) => train_filter::run(&args),
         Some(Command::Policies(args)) => policies::run(&args),
         Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Tokenize(args)) => tokenize::run(&args),

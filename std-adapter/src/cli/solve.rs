@@ -9,6 +9,7 @@ use crate::prompt;
 use crate::runtime::{Memory, Runtime};
 use crate::usage;
 use demask::StepEvent;
+use demask::image::section_digest;
 use demask::text::Specials;
 use std::time::Instant;
 
@@ -89,8 +90,8 @@ impl Solver<'_> {
         answer.map_err(refused)
     }
 
-    /// Checksum of the first pass over a prompt: all layers and the head take part, so that another
-    /// model has another one.
+    /// Checksum of the first pass over a prompt, in which all layers and the head take part, and the trained
+    /// filter: another model has another one.
     pub(super) fn fingerprint(&self, text: &str, decode: &DecodeArgs) -> Result<String, CliError> {
         let (ids, decoding) = self.prepare(text, decode)?;
         let mut memory = Memory::default();
@@ -99,7 +100,9 @@ impl Solver<'_> {
         with_session(&mut *network, &decoding, |session| {
             session.begin(&ids, decoding.length, decoding.options).problem()?;
             session.step(&mut ()).problem()?;
-            Ok(format!("{} {:?}", session.checksum(), self.model.config()))
+            let filter =
+                self.model.filter().map(|f| section_digest(bytemuck::cast_slice(f.numbers())));
+            Ok(format!("{} {:?} {filter:02x?}", session.checksum(), self.model.config()))
         })
     }
 }

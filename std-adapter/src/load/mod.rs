@@ -14,6 +14,7 @@ use crate::read::folder::HfFolder;
 use crate::read::generation::GenerationDefaults;
 use crate::read::gguf::{GgufModel, GgufOptions};
 use demask::ModelImage;
+use demask::decode::CommitFilter;
 use demask::image::{ImageError, ModelConfig};
 use demask::text::Tokenizer;
 use std::io::Read;
@@ -162,6 +163,12 @@ impl LoadedModel {
         ModelImage::parse_unverified(bytes).ok()
     }
 
+    /// The network that was trained for `learn2pd`, if it is an image with one.
+    #[must_use]
+    pub fn filter(&self) -> Option<CommitFilter<'_>> {
+        self.image()?.filter().ok().flatten()
+    }
+
     /// The vocabulary, if the model has one.
     #[must_use]
     pub fn tokenizer(&self) -> Option<Tokenizer<'_>> {
@@ -199,5 +206,6 @@ fn check_image(bytes: &[u8], verify: bool) -> Result<(TextSide, ModelConfig), Im
         true => ModelImage::parse(bytes)?,
         false => ModelImage::parse_unverified(bytes)?,
     };
+    image.filter()?;
     Ok((TextSide::of_image(&image), *image.config()))
 }

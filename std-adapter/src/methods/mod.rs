@@ -46,7 +46,7 @@ pub use pieces::{PartsMemory, Pieces};
 pub use spec::Spec;
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use demask::decode::Needs;
+use demask::decode::{CommitFilter, Needs};
 use parameter::Arguments;
 
 /// One method as users know it.
@@ -192,12 +192,20 @@ pub struct Setting<'a> {
     pub stop_ids: &'a [u32],
     /// Key of random numbers.
     pub seed: u64,
+    /// The network that has been trained for the model.
+    pub filter: Option<CommitFilter<'a>>,
+}
+
+/// A filter of the published widths that knows nothing.
+fn blank_filter() -> Option<CommitFilter<'static>> {
+    static ZEROS: [f32; CommitFilter::count(32, 32)] = [0.0; CommitFilter::count(32, 32)];
+    CommitFilter::new(32, 32, &ZEROS).ok()
 }
 
 impl Setting<'_> {
-    /// A canvas of one block and nothing special, for listings and tests.
+    /// A canvas in blocks of 32 and nothing special, for listings and tests.
     #[must_use]
-    pub const fn typical(canvas: usize) -> Self {
+    pub fn typical(canvas: usize) -> Self {
         Self {
             canvas,
             prompt: 0,
@@ -206,6 +214,7 @@ impl Setting<'_> {
             eos_id: 0,
             stop_ids: &[],
             seed: 0,
+            filter: blank_filter(),
         }
     }
 }

@@ -81,7 +81,8 @@ impl<'m> PackedModel<'m> {
             Weights::Image(image) => &ImageWeights(**image),
             Weights::Source(model, _) => &model.weights(),
         };
-        let sections = Sections { config, tokenizer: None, prompt: None, security_counter: 0 };
+        let sections =
+            Sections { config, tokenizer: None, prompt: None, filter: None, security_counter: 0 };
         let image = pack_image(&sections, quantization, source, threads, &*self.progress);
         image.map_err(RuntimeError::Pack)
     }

@@ -134,6 +134,8 @@ impl CachePlan for D2Cache<'_> {
     fn begin(&mut self, _: Range<usize>) {
         self.current.clear();
         self.confidence.fill(UNKNOWN);
+        // A mask behind the block is asked for before it has a rank.
+        self.rank.fill(0.0);
     }
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {

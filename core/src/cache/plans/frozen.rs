@@ -17,6 +17,8 @@ pub struct FreeCache {
     repairs: bool,
     /// Where the next pass starts.
     start: usize,
+    /// Where the rows end that have been computed: full blocks that were skipped may lie behind.
+    computed: usize,
     stale: Stale,
 }
 
@@ -44,16 +46,17 @@ impl CachePlan for FreeCache {
     }
 
     fn begin(&mut self, _: Range<usize>) {
-        (self.start, self.stale) = (0, Stale::default());
+        *self = Self { repairs: self.repairs, ..Self::default() };
     }
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         let clean = view.block.start.saturating_sub(usize::from(view.shifted_logits));
         let start = if self.repairs || view.forward == 0 { self.start } else { clean };
-        self.stale.add_to(rows, view.visible_end());
-        rows.add_all(start..view.visible_end());
+        let end = view.visible_end();
+        self.stale.add_to(rows, end);
+        rows.add_all(start.min(self.computed)..end);
         add_candidates(view, rows);
-        self.start = clean;
+        (self.start, self.computed) = (clean, self.computed.max(end));
     }
 
     fn decided(&mut self, step: &Decided<'_>) {
@@ -98,9 +101,11 @@ impl CachePlan for LavidaPrefix {
 
     fn plan(&mut self, view: &CacheView<'_>, rows: &mut RowList<'_>) {
         let start = if self.computed { self.prompt } else { 0 };
-        rows.add_all(start..view.visible_end());
+        let end = view.visible_end();
+        rows.add_all(start..end);
         let prompt = view.canvas.get(..self.prompt).unwrap_or_default();
-        self.computed = !prompt.contains(&view.mask_id);
+        // With block-causal attention, a first block inside of the prompt does not see all of it.
+        self.computed |= end >= self.prompt && !prompt.contains(&view.mask_id);
     }
 
     fn visible(&self) -> Visible<'_> {

@@ -35,6 +35,41 @@ pub(super) trait ScoreBlock {
     );
 }
 
+/// Attention of [`Kernels`]: scores by a [`ScoreBlock`], values by a function of the
+/// [`values`](super::values) module. Whoever made the token must have vouched for both vector units.
+macro_rules! by_vectors {
+    ($unit:ty, $values:path) => {
+        #[inline(always)]
+        fn attention_scores(
+            self,
+            queries: &[i8],
+            query_scales: &[f32],
+            kv: KvHead<'_>,
+            visible: usize,
+            scores: &mut [f32],
+        ) {
+            let queries =
+                attention::Queries { values: queries, scales: query_scales, dim: kv.dim() };
+            // SAFETY: who made the token vouched for the vector unit.
+            unsafe { attention::scores::<$unit, _>(self, queries, kv, visible, scores) }
+        }
+
+        #[inline(always)]
+        fn attention_values(
+            self,
+            weights: &[f32],
+            inverse_sums: &[f32],
+            kv: KvHead<'_>,
+            visible: usize,
+            out: (&mut [f32], usize),
+        ) {
+            // SAFETY: who made the token vouched for the vector unit.
+            unsafe { $values(weights, inverse_sums, kv, visible, out) }
+        }
+    };
+}
+pub(super) use by_vectors;
+
 /// Quantized queries `[rows, dim]` and their scales.
 #[derive(Clone, Copy)]
 pub(super) struct Queries<'a> {

@@ -1,6 +1,6 @@
 //! AVX2: eight outputs at a time.
 
-use super::attention::{self, Queries};
+use super::attention;
 use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
 use super::eight_lanes::{
     Group, Sums, add_term, compute, five_bits, half_mut, half_steps, load, nibbles,
@@ -50,32 +50,7 @@ impl Kernels for Avx2 {
         unsafe { matmul::<Self>(weights, activations, out) }
     }
 
-    #[inline(always)]
-    fn attention_scores(
-        self,
-        queries: &[i8],
-        query_scales: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        scores: &mut [f32],
-    ) {
-        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
-        // SAFETY: who made the token vouched for the vector unit.
-        unsafe { attention::scores::<Self, _>(self, queries, kv, visible, scores) }
-    }
-
-    #[inline(always)]
-    fn attention_values(
-        self,
-        weights: &[f32],
-        inverse_sums: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        out: (&mut [f32], usize),
-    ) {
-        // SAFETY: who made the token vouched for the vector unit.
-        unsafe { values::avx2(weights, inverse_sums, kv, visible, out) }
-    }
+    attention::by_vectors!(Self, values::avx2);
 
     #[inline(always)]
     fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {

@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: sixteen outputs at a time, sums of up to twelve rows in registers.
 
-use super::attention::{self, Queries};
+use super::attention;
 use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
 use super::prepared::{MAGIC, Prepared, Start, quantize_row};
 use super::scales::{Affine, Factors, Plain, Scales};
@@ -48,32 +48,7 @@ impl Kernels for Avx512Vnni {
         unsafe { matmul::<Self>(weights, activations, out) }
     }
 
-    #[inline(always)]
-    fn attention_scores(
-        self,
-        queries: &[i8],
-        query_scales: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        scores: &mut [f32],
-    ) {
-        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
-        // SAFETY: who made the token vouched for the vector unit.
-        unsafe { attention::scores::<Self, _>(self, queries, kv, visible, scores) }
-    }
-
-    #[inline(always)]
-    fn attention_values(
-        self,
-        weights: &[f32],
-        inverse_sums: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        out: (&mut [f32], usize),
-    ) {
-        // SAFETY: who made the token vouched for the vector unit.
-        unsafe { values::avx512(weights, inverse_sums, kv, visible, out) }
-    }
+    attention::by_vectors!(Self, values::avx512);
 
     #[inline(always)]
     fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {

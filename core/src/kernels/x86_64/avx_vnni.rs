@@ -1,7 +1,7 @@
 //! AVX-VNNI, the byte products of AVX-512 in the form for eight lanes.
 
 use super::Avx2;
-use super::attention::{self, Queries};
+use super::attention;
 use super::blocked::{Cell, Q4, Q5, Q8, Unit, Work, matmul};
 use super::eight_lanes::{
     Group, Sums, add_term, compute, five_bits, half_mut, half_steps, nibbles,
@@ -51,32 +51,7 @@ impl Kernels for AvxVnni {
         unsafe { matmul::<Self>(weights, activations, out) }
     }
 
-    #[inline(always)]
-    fn attention_scores(
-        self,
-        queries: &[i8],
-        query_scales: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        scores: &mut [f32],
-    ) {
-        let queries = Queries { values: queries, scales: query_scales, dim: kv.dim() };
-        // SAFETY: who made the token vouched for the vector unit.
-        unsafe { attention::scores::<Avx2, _>(self, queries, kv, visible, scores) }
-    }
-
-    #[inline(always)]
-    fn attention_values(
-        self,
-        weights: &[f32],
-        inverse_sums: &[f32],
-        kv: KvHead<'_>,
-        visible: usize,
-        out: (&mut [f32], usize),
-    ) {
-        // SAFETY: who made the token vouched for AVX2.
-        unsafe { values::avx2(weights, inverse_sums, kv, visible, out) }
-    }
+    attention::by_vectors!(Avx2, values::avx2);
 
     #[inline(always)]
     fn vectorize<R>(self, code: impl FnOnce() -> R) -> R {

@@ -143,11 +143,13 @@ impl DecodeArgs {
             true => "none",
         };
         let from_preset = |part: fn(&Preset) -> &'static str| preset.map(part);
+        // Caches between blocks have nothing to keep in a single one.
+        let cache_of_preset = preset.filter(|_| several).map(|preset| preset.cache);
         let choice = Choice {
             policy: self.policy(several, preset, model.generation().threshold)?,
             schedule: chosen(&self.schedule, from_preset(|p| p.schedule), "even")?,
             end: chosen(&self.eos, from_preset(|p| p.end), "stop")?,
-            cache: chosen(&self.cache, from_preset(|p| p.cache), cache)?,
+            cache: chosen(&self.cache, cache_of_preset, cache)?,
         };
         let options = Options {
             block_length,

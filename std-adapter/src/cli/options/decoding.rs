@@ -8,6 +8,7 @@ use crate::methods::{AnyMethod, Choice, PartsMemory, Setting};
 use crate::runtime::Settings;
 use demask::Options;
 use demask::decode::{CommitPolicy, Filter, Needs};
+use demask_quant::FilterData;
 use std::fmt;
 
 /// The arguments made definite for one model and one prompt.
@@ -27,6 +28,7 @@ pub struct Decoding {
     family: &'static str,
     eos_id: u32,
     stop_ids: Vec<u32>,
+    trained: Option<FilterData>,
     /// Tokens that the canvas may have.
     limit: usize,
     needs: Needs,
@@ -53,6 +55,7 @@ impl Decoding {
             family: config.architecture.name(),
             eos_id: config.eos_id,
             stop_ids: model.stop_ids().to_vec(),
+            trained: model.filter().map(FilterData::from),
             limit,
             needs: Needs::NONE,
             follows_schedule: false,
@@ -95,6 +98,7 @@ impl Decoding {
             eos_id: self.eos_id,
             stop_ids: &self.stop_ids,
             seed: self.options.seed,
+            filter: self.trained.as_ref().and_then(|filter| filter.view().ok()),
         }
     }
 

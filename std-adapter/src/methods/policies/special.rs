@@ -1,14 +1,48 @@
 //! Policies that take tokens back, draw, remember, or let the answer grow; and wrappers.
 
 use super::super::parameter::{count, number, word};
-use super::super::{Cost, Entry, Policy, published};
+use super::super::{Cost, Entry, Making, MethodError, Policy, published};
 use super::UNIT;
 use demask::decode::{
-    Ancestral, CREDITS, Credit, CutAtEos, Daedal, FirstHitting, HierarchicalRemask, Klass, Phases,
-    Prophet, Remdm, Saber, StablePrefix, TokenEditing, Wino,
+    Ancestral, CREDITS, CommitFilter, Credit, CutAtEos, Daedal, EndOfText, FirstHitting,
+    HierarchicalRemask, Klass, Learn2pd, Phases, Prophet, Remdm, Saber, StablePrefix, TokenEditing,
+    Wino,
 };
 
-pub(super) static TABLE: [Entry<Policy>; 18] = [
+/// A policy on memory that lives for `'m`.
+type Boxed<'m> = <Policy as super::Part>::Boxed<'m>;
+
+/// The filter of the model on memory of the policy.
+fn learn2pd<'m>(m: &mut Making<'_, 'm, Policy>) -> Result<Boxed<'m>, MethodError> {
+    let failed = |reason: String| MethodError::Make { method: "learn2pd", reason };
+    let filter = m.setting.filter.ok_or_else(|| {
+        failed(
+            "the model has no filter; train one with `demask train-filter` and use the image that \
+             it writes"
+                .into(),
+        )
+    })?;
+    let (block, hidden) = (filter.block(), filter.hidden());
+    if m.setting.block_length > block {
+        return Err(failed(format!(
+            "the model's filter is for blocks of {block} tokens, and these have {}; give \
+             --block-length {block} or less",
+            m.setting.block_length
+        )));
+    }
+    let numbers = m.memory.take(filter.numbers().len())?;
+    numbers.copy_from_slice(filter.numbers());
+    let filter = CommitFilter::new(block, hidden, numbers).map_err(|e| failed(e.to_string()))?;
+    let end = match m.word("end") {
+        "kept" => EndOfText::Kept,
+        "proposed" => EndOfText::Proposed,
+        _ => EndOfText::Accepted,
+    };
+    let scratch = m.memory.take(Learn2pd::scratch(&filter))?;
+    Ok(Box::new(Learn2pd::new(filter, scratch).with_threshold(m.number("p")).with_end(end)))
+}
+
+pub(super) static TABLE: [Entry<Policy>; 19] = [
     Entry {
         name: "ancestral",
         aliases: &["mdlm", "ddpm-cache"],
@@ -199,6 +233,23 @@ pub(super) static TABLE: [Entry<Policy>; 18] = [
             let bias = m.memory.take(m.setting.canvas.saturating_mul(CREDITS))?;
             Ok(Box::new(Credit::new(m.number("p"), pairs, bias)))
         },
+    },
+    Entry {
+        name: "learn2pd",
+        aliases: &[],
+        rule: "every proposal that a small network trained for the model takes for final, and the best one",
+        source: "Learn2PD, arXiv 2509.25188",
+        parameters: &[
+            number("p", 0.96, UNIT, "how sure the network must be"),
+            word(
+                "end",
+                &["accepted", "kept", "proposed"],
+                "the canvas ends behind an end token that is accepted, never, or that is proposed",
+            ),
+        ],
+        wraps: false,
+        published: published(22.58, Cost::Seconds, "LLaDA-8B, GSM8K, a canvas of 1,024"),
+        build: |m| learn2pd(m),
     },
     Entry {
         name: "daedal",

@@ -1,0 +1,38 @@
+//! Random numbers that are the same everywhere.
+
+use demask::decode::philox4x32;
+
+/// Keeps these draws apart from those of decoding.
+const PURPOSE: u32 = 0x7261_696e;
+
+/// A stream of random numbers.
+pub(super) struct Random {
+    key: [u32; 2],
+    drawn: u64,
+}
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { key: [seed as u32, (seed >> 32) as u32], drawn: 0 }
+    }
+
+    fn word(&mut self) -> u32 {
+        let counter = [self.drawn as u32, (self.drawn >> 32) as u32, 0, PURPOSE];
+        self.drawn += 1;
+        philox4x32(counter, self.key)[0]
+    }
+
+    /// A number between `-limit` and `limit`.
+    pub(super) fn uniform(&mut self, limit: f32) -> f32 {
+        let unit = (self.word() >> 8) as f32 * (1.0 / 16_777_216.0);
+        (2.0 * unit - 1.0) * limit
+    }
+
+    /// Puts a list into random order.
+    pub(super) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for last in (1..list.len()).rev() {
+            let at = (u64::from(self.word()) * (last as u64 + 1)) >> 32;
+            list.swap(last, at as usize);
+        }
+    }
+}
