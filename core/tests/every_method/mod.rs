@@ -11,12 +11,12 @@ use demask::cache::{
     LavidaPrefix, NoCache, PrefixCache, SubBlockCache, SuffixWindow, VicinityCache,
 };
 use demask::decode::{
-    Ancestral, Ascending, CREDITS, CommitPolicy, Cosine, Credit, CreditPair, CutAtEos, Daedal,
-    Dream, DreamGrid, Dynamic, EntropyBound, EosPolicy, EosRamp, Even, Factor, FillAll,
-    FirstHitting, Hierarchical, HierarchicalRemask, Klass, LavidaShift, LocalLeap, LogitBias,
-    NearBest, Needs, Origin, Phases, Prophet, RandomOrder, Rank, Remdm, Saber, Schedule,
-    Sequential, SlowFast, StablePrefix, StopAtEos, SuppressLogit, SuppressRank, Threshold,
-    TokenEditing, TopQ, TruncateAtEos, Wino,
+    Ancestral, Ascending, CREDITS, CommitFilter, CommitPolicy, Cosine, Credit, CreditPair,
+    CutAtEos, Daedal, Dream, DreamGrid, Dynamic, EndOfText, EntropyBound, EosPolicy, EosRamp, Even,
+    Factor, FillAll, FirstHitting, Hierarchical, HierarchicalRemask, Klass, LavidaShift, Learn2pd,
+    LocalLeap, LogitBias, NearBest, Needs, Origin, Phases, Prophet, RandomOrder, Rank, Remdm,
+    Saber, Schedule, Sequential, SlowFast, StablePrefix, StopAtEos, SuppressLogit, SuppressRank,
+    Threshold, TokenEditing, TopQ, TruncateAtEos, Wino,
 };
 use demask::{
     Checksum, MAX_POST_STEPS, Method, Options, Progress, Session, SessionError, StepEvent,
@@ -85,7 +85,20 @@ pub fn policies(random: &mut Random) -> Vec<Named<dyn CommitPolicy>> {
         one(credit),
         one(HierarchicalRemask::new(q / 2.0, q, p)),
         one(Daedal::new(24)),
+        one(learned(random, p, EndOfText::Kept)),
+        one(learned(random, p, EndOfText::Accepted)),
+        one(learned(random, p, EndOfText::Proposed)),
     ]
+}
+
+/// A filter that has learned nothing, for blocks longer and shorter than those decoded.
+fn learned(random: &mut Random, threshold: f32, end: EndOfText) -> Learn2pd<'static> {
+    let (block, hidden) = (1 + random.below(9), 1 + random.below(5));
+    let numbers = memory(0.0, CommitFilter::count(block, hidden));
+    numbers.fill_with(|| random.below(2001) as f32 / 1000.0 - 1.0);
+    let filter = CommitFilter::new(block, hidden, numbers).unwrap();
+    let scratch = memory(f32::NAN, Learn2pd::scratch(&filter));
+    Learn2pd::new(filter, scratch).with_threshold(threshold).with_end(end)
 }
 
 /// Every plan, for random settings.
