@@ -25,10 +25,10 @@ fn neighbours(answers: usize, random: &mut Random) -> Vec<Traces> {
 #[test]
 fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
     let traces = neighbours(400, &mut Random::new(1));
-    let training = Training { hidden: Some(16), epochs: 60, threshold: 0.5, ..Training::default() };
+    let training = Training { hidden: Some(24), epochs: 300, threshold: 0.5, ..Training::default() };
     let mut losses = Vec::new();
     let (network, quality) = train(&traces, &training, |_, quality| losses.push(quality.loss));
-    assert_eq!(losses.len(), 60);
+    assert_eq!(losses.len(), 300);
     assert!(losses[0] > 0.3 && quality.loss < 0.12, "{losses:?}");
     assert!(quality.precision > 0.95 && quality.recall > 0.95, "{quality:?}");
     let least = losses.iter().copied().fold(f64::MAX, f64::min);
@@ -38,7 +38,7 @@ fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
     assert_ne!(train(&traces, &other, |_, _| ()).0, network);
     // On answers that it has never seen, and by the rule itself.
     let fresh = neighbours(100, &mut Random::new(2));
-    let (filter, mut hidden) = (network.view().unwrap(), [0.0; 16]);
+    let (filter, mut hidden) = (network.view().unwrap(), [0.0; 24]);
     let (mut right, mut all) = (0, 0);
     for traces in &fresh {
         for pass in 0..traces.len() {
