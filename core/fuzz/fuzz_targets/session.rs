@@ -66,6 +66,7 @@ fn begin<P: CommitPolicy, X: EosPolicy>(
         temperature: input.temperature,
         pinned: 0,
         seed: input.seed,
+        ..Options::one_block(1)
     };
     match input.length {
         Some(length) => session.begin(canvas, length as usize, options),
