@@ -25,7 +25,8 @@ fn neighbours(answers: usize, random: &mut Random) -> Vec<Traces> {
 #[test]
 fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
     let traces = neighbours(400, &mut Random::new(1));
-    let training = Training { hidden: Some(24), epochs: 300, threshold: 0.5, ..Training::default() };
+    let training =
+        Training { hidden: Some(24), epochs: 300, threshold: 0.5, ..Training::default() };
     let mut losses = Vec::new();
     let (network, quality) = train(&traces, &training, |_, quality| losses.push(quality.loss));
     assert_eq!(losses.len(), 300);
