@@ -1,11 +1,22 @@
 //! Cache plans.
 
-use super::parameter::{count, number, word};
+use super::parameter::{Parameter, count, number, word};
 use super::{Cost, Entry, Facts, Part, Plan, published};
 use demask::cache::{
     BlockCache, CachePlan, D2Cache, DkvCache, DkvGreedy, DualCache, EntropyRefresh, FreeCache,
     LavidaPrefix, NoCache, PrefixCache, SubBlockCache, SuffixWindow, VicinityCache,
 };
+
+/// When dKV-Cache refreshes what it keeps.
+static DKV: [Parameter; 2] = [
+    count(
+        "refresh",
+        0,
+        (0, usize::MAX),
+        "passes between refreshes; 0 is 8, or 4 for shifted models",
+    ),
+    word("scope", &["block", "text"], "what passes are counted in; text as Dream's release"),
+];
 
 static TABLES: &[&[Entry<Plan>]] = &[&[
     Entry {
@@ -84,19 +95,7 @@ static TABLES: &[&[Entry<Plan>]] = &[&[
         aliases: &["dkv"],
         rule: "prompt and decided tokens are kept between refreshes, each from one step after it was decided",
         source: "dKV-Cache, arXiv 2505.15781",
-        parameters: &[
-            count(
-                "refresh",
-                0,
-                (0, usize::MAX),
-                "passes between refreshes; 0 is 8, or 4 for shifted models",
-            ),
-            word(
-                "scope",
-                &["block", "text"],
-                "what passes are counted in; text as Dream's release",
-            ),
-        ],
+        parameters: &DKV,
         wraps: false,
         published: published(1.92, Cost::Seconds, "LLaDA-8B, GSM8K"),
         build: |m| {
@@ -122,19 +121,7 @@ static TABLES: &[&[Entry<Plan>]] = &[&[
         aliases: &[],
         rule: "the prompt is kept for good, decided tokens between refreshes",
         source: "dKV-Cache, arXiv 2505.15781",
-        parameters: &[
-            count(
-                "refresh",
-                0,
-                (0, usize::MAX),
-                "passes between refreshes; 0 is 8, or 4 for shifted models",
-            ),
-            word(
-                "scope",
-                &["block", "text"],
-                "what passes are counted in; text as Dream's release",
-            ),
-        ],
+        parameters: &DKV,
         wraps: false,
         published: published(3.32, Cost::Seconds, "Dream-7B, GSM8K"),
         build: |m| {
