@@ -1,0 +1,65 @@
+"""Trains an intents model: python3 intents.py --d 256 --ffn 512 --heads 8 --kv-heads 4 --out large.pt
+
+A row is `<|user|> utterance <|json|>` and a canvas with the frame and end tokens; see rows.py.
+"""
+
+import argparse
+
+import torch
+from tokenizers import Tokenizer
+
+import rows
+import snips
+import trainer
+
+USER, JSON = 2, 3
+CANVAS = 48  # masks given for an answer
+
+
+class Examples:
+    """Examples as ids of prompt and frame, with other slot values where they are drawn."""
+
+    def __init__(self, tokenizer, examples):
+        self.tokenizer, self.examples, self.cache = tokenizer, examples, {}
+        self.augmentation = snips.Augmentation(examples)
+
+    def encode(self, text):
+        ids = self.cache.get(text)
+        if ids is None:
+            ids = self.tokenizer.encode(text).ids
+            if len(self.cache) < 100_000:
+                self.cache[text] = ids
+        return ids
+
+    def row(self, example):
+        utterance, frame = snips.render(*example)
+        return [USER] + self.encode(" " + utterance) + [JSON], self.encode(frame)
+
+    def draw(self, rng):
+        return self.row(self.augmentation(rng.choice(self.examples), rng))
+
+    def evaluate(self, net, examples):
+        """Whole frames, intents, slot F1 and invalid answers, in percent."""
+        tally = snips.Tally()
+        prompts = [self.row(example)[0] for example in examples]
+        for example, ids in zip(examples, rows.answers(net, prompts, CANVAS)):
+            tally.add(example, self.tokenizer.decode(ids))
+        return tally.score()
+
+
+def main():
+    p = argparse.ArgumentParser(description="Trains an intents model.")
+    trainer.add_arguments(p)
+    p.add_argument("--tokenizer", default="tokenizer.json")
+    args = p.parse_args()
+    torch.manual_seed(args.seed)
+    tokenizer = Tokenizer.from_file(args.tokenizer)
+    examples, valid = Examples(tokenizer, snips.load("train")), snips.load("valid")
+    net = trainer.network(args, tokenizer.get_vocab_size())
+    batches = rows.Batches(examples.draw, CANVAS, args)
+    average = trainer.train(args, net, batches, lambda net: examples.evaluate(net, valid[::7]))
+    print("valid", examples.evaluate(average, valid))
+
+
+if __name__ == "__main__":
+    main()
