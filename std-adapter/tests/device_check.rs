@@ -3,8 +3,11 @@
 
 #[path = "firmware_log/mod.rs"]
 mod firmware_log;
+// Public there.
+#[allow(unreachable_pub)]
 #[path = "../../firmware-demo/src/print.rs"]
 mod print;
+#[allow(unreachable_pub)]
 #[path = "../../firmware-demo/src/step_line.rs"]
 mod step_line;
 
@@ -12,7 +15,6 @@ use demask::StepEvent;
 use demask::decode::Commit;
 use demask_std::device::{DeviceLog, HostAnswer, Step, compare};
 use firmware_log::{Device, model_path};
-use print::Console;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -343,7 +345,7 @@ fn comparable(log: &[u8]) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     /// What firmware prints of a step is what is read.
     #[test]

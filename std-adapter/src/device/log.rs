@@ -70,20 +70,18 @@ impl DeviceLog {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             log.lines += 1;
             let text = clean(line);
-            match read(&text, line.ends_with(b"\n")) {
-                Line::Record(record) => log.take(&mut open, record),
-                Line::Unreadable(kind) => {
-                    if let Some(answer) = &mut open {
-                        answer.unreadable.push((log.lines, kind));
-                    }
+            let Line { record, unreadable, complaint } = read(&text, line.ends_with(b"\n"));
+            if let Some(answer) = &mut open {
+                answer.unreadable.extend(unreadable.map(|kind| (log.lines, kind)));
+                if complaint {
+                    answer.complaint = Some(text.clone());
                 }
-                Line::Complaint => {
-                    if let Some(answer) = &mut open {
-                        answer.complaint = Some(text.clone());
-                    }
-                    log.complaint = Some(text);
-                }
-                Line::Noise => {}
+            }
+            if complaint {
+                log.complaint = Some(text);
+            }
+            if let Some(record) = record {
+                log.take(&mut open, record);
             }
         }
         log.answers.extend(open);

@@ -37,15 +37,14 @@ impl Record {
     }
 }
 
-/// What a line is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Line {
-    Record(Record),
-    /// It should be a record and cannot be read.
-    Unreadable(Kind),
+/// What was found in a line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Line {
+    pub(super) record: Option<Record>,
+    /// What else it should be, and cannot be read.
+    pub(super) unreadable: Option<Kind>,
     /// The device says that something went wrong.
-    Complaint,
-    Noise,
+    pub(super) complaint: bool,
 }
 
 /// In lines with which the demo ends badly, and in those of common panic handlers.
@@ -54,18 +53,16 @@ const COMPLAINTS: [&str; 6] = ["error", "fault", "hardfault", "panic", "panicked
 /// Reads a line that [`clean`] has cleaned. The last line of a log may lack its line break: it is
 /// then not `whole`.
 pub(super) fn read(line: &str, whole: bool) -> Line {
-    let mut unreadable = None;
+    let mut found = Line::default();
     for (kind, value) in candidates(line) {
-        match value_of(kind, value).filter(|record| whole || record.shows_its_end()) {
-            Some(record) => return Line::Record(record),
-            None => unreadable = unreadable.or(Some(kind)),
+        found.record = value_of(kind, value).filter(|record| whole || record.shows_its_end());
+        if found.record.is_some() {
+            return found;
         }
+        found.unreadable = found.unreadable.or(Some(kind));
     }
-    match unreadable {
-        Some(kind) => Line::Unreadable(kind),
-        None if complains(line) => Line::Complaint,
-        None => Line::Noise,
-    }
+    found.complaint = found.unreadable.is_none() && complains(line);
+    found
 }
 
 fn complains(line: &str) -> bool {
@@ -184,9 +181,17 @@ mod tests {
         read(&clean(line.as_bytes()), true)
     }
 
+    fn found(record: Record) -> Line {
+        Line { record: Some(record), ..Line::default() }
+    }
+
+    fn unreadable(kind: Kind) -> Line {
+        Line { unreadable: Some(kind), ..Line::default() }
+    }
+
     #[test]
     fn records_are_found_behind_anything() {
-        let expected = Line::Record(Record::Checksum(0x0123_4567_89ab_cdef));
+        let expected = found(Record::Checksum(0x0123_4567_89ab_cdef));
         for before in [
             "",
             "[INFO] ",
@@ -216,27 +221,28 @@ mod tests {
             "step by step",
             "stepping: 3",
         ] {
-            assert_eq!(line(noise), Line::Noise, "{noise}");
+            assert_eq!(line(noise), Line::default(), "{noise}");
         }
         for damaged in ["checksum: ok", "checksum: +123456789abcdef", "image checksum: 12"] {
-            assert_eq!(line(damaged), Line::Unreadable(Kind::Checksum), "{damaged}");
+            assert_eq!(line(damaged), unreadable(Kind::Checksum), "{damaged}");
         }
         for damaged in ["tokens: 1,,2", "tokens: 1,2,", "tokens: 1;2", "tokens: 4294967296"] {
-            assert_eq!(line(damaged), Line::Unreadable(Kind::Tokens), "{damaged}");
+            assert_eq!(line(damaged), unreadable(Kind::Tokens), "{damaged}");
         }
-        assert_eq!(line("error: the image is damaged"), Line::Complaint);
-        assert_eq!(line("default configuration"), Line::Noise);
-        assert_eq!(line("fault 7 at 0000000080001234"), Line::Complaint);
+        assert!(line("error: the image is damaged").complaint);
+        assert_eq!(line("default configuration"), Line::default());
+        assert!(line("fault 7 at 0000000080001234").complaint);
     }
 
     #[test]
     fn a_name_within_a_text_is_part_of_it() {
         let text = "text: say checksum: 0123456789abcdef";
         let value = "say checksum: 0123456789abcdef".to_owned();
-        assert_eq!(line(text), Line::Record(Record::Text(value)));
+        assert_eq!(line(text), found(Record::Text(value)));
         // But a name whose value cannot be read does not hide the one behind it.
-        let checked = line("image: checksum: 0123456789abcdef");
-        assert_eq!(checked, Line::Record(Record::Checksum(0x0123_4567_89ab_cdef)));
+        let expected = found(Record::Checksum(0x0123_4567_89ab_cdef));
+        let unreadable = Some(Kind::Image);
+        assert_eq!(line("image: checksum: 0123456789abcdef"), Line { unreadable, ..expected });
     }
 
     #[test]
@@ -253,10 +259,10 @@ mod tests {
             ],
             checksum: 255,
         };
-        assert_eq!(line(full), Line::Record(Record::Step(expected)));
+        assert_eq!(line(full), found(Record::Step(expected)));
         let nothing = Step { number: 0, decisions: Vec::new(), checksum: 1 };
         let idle = line("step 0: @0000000000000001");
-        assert_eq!(idle, Line::Record(Record::Step(nothing)));
+        assert_eq!(idle, found(Record::Step(nothing)));
         for damaged in [
             "step 3: 12=345 14=99",
             "step 3: 12 @00000000000000ff",
@@ -264,15 +270,15 @@ mod tests {
             "step 3: 12=345 @00000000000000f",
             "step 3 12=345 @00000000000000ff",
         ] {
-            assert_eq!(line(damaged), Line::Unreadable(Kind::Step), "{damaged}");
+            assert_eq!(line(damaged), unreadable(Kind::Step), "{damaged}");
         }
     }
 
     #[test]
     fn a_line_that_was_cut_off_is_not_taken_for_a_shorter_one() {
-        assert_eq!(read("tokens: 1,2", false), Line::Unreadable(Kind::Tokens));
-        assert_eq!(read("steps: 1", false), Line::Unreadable(Kind::Steps));
+        assert_eq!(read("tokens: 1,2", false), unreadable(Kind::Tokens));
+        assert_eq!(read("steps: 1", false), unreadable(Kind::Steps));
         let whole = read("checksum: 0123456789abcdef", false);
-        assert_eq!(whole, Line::Record(Record::Checksum(0x0123_4567_89ab_cdef)));
+        assert_eq!(whole, found(Record::Checksum(0x0123_4567_89ab_cdef)));
     }
 }

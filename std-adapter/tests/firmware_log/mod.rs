@@ -15,18 +15,18 @@ use demask_std::device::{HostAnswer, Step};
 use std::path::{Path, PathBuf};
 
 /// One decode: the log and what is in it.
-pub struct Decoded {
-    pub log: String,
-    pub answer: HostAnswer,
+pub(crate) struct Decoded {
+    pub(crate) log: String,
+    pub(crate) answer: HostAnswer,
 }
 
 /// The bundled image as a file.
-pub fn model_path() -> PathBuf {
+pub(crate) fn model_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents-q4.dmk")
 }
 
 /// The bundled image, as the kernels that are used here read it.
-pub struct Device {
+pub(crate) struct Device {
     image: ImageBuffer,
 }
 
@@ -35,7 +35,7 @@ const GENERATED: usize = 32;
 const CANVAS: usize = 64;
 
 impl Device {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bytes = std::fs::read(model_path()).unwrap();
         let mut image = ImageBuffer::copy_of(&bytes).unwrap();
         repack(image.bytes_mut(), Scalar::LAYOUT).unwrap();
@@ -43,7 +43,7 @@ impl Device {
     }
 
     /// The first lines.
-    pub fn boot(&self) -> String {
+    pub(crate) fn boot(&self) -> String {
         let image = ModelImage::parse(self.image.bytes()).unwrap();
         let mut log = b"demask firmware demo\nmachine: test\nimage bytes: ".to_vec();
         log.number(self.image.bytes().len() as u64);
@@ -57,21 +57,21 @@ impl Device {
     }
 
     /// Two tokens in each step.
-    pub fn pairs(&self) -> Decoded {
+    pub(crate) fn pairs(&self) -> Decoded {
         let method = Method::with_policy(Dream::new(Rank::Entropy));
         let options = Options { steps: 16, ..Options::one_block(GENERATED) };
         self.decode("--gen-length 32 --steps 16 --policy entropy", method, options)
     }
 
     /// As many as are probable enough.
-    pub fn threshold(&self) -> Decoded {
+    pub(crate) fn threshold(&self) -> Decoded {
         let options = Options::one_block(GENERATED);
         let method = Method::with_policy(Threshold(0.9));
         self.decode("--gen-length 32 --threshold 0.9", method, options)
     }
 
     /// With tokens that are taken back.
-    pub fn wino(&self) -> Decoded {
+    pub(crate) fn wino(&self) -> Decoded {
         let options = Options { block_length: 16, ..Options::one_block(GENERATED) };
         let name = "--gen-length 32 --block-length 16 --policy wino --cache none";
         self.decode(name, Method::with_policy(Wino::default()), options)
