@@ -7,8 +7,8 @@ type Name<'a> = &'a dyn Fn(u32) -> String;
 
 const DAMAGED: &str = "; but a later checksum agrees, and it covers this as well: characters of the log \
                        were lost or changed on their way (baud rate, a full RTT buffer)";
-const INPUT: &str = "other prompt ids (prefix, suffix, leading space, normal form), other options than \
-                     those of the line `method:`, or another image?";
+const INPUT: &str = "other prompt ids (prefix, suffix, leading space, normal form), or other options than \
+                     those of the line `method:`?";
 const FLOATS: &str = "another image (repacked for another processor is fine), another engine version, or \
                       compiler flags and FPU modes such as fast-math and flush-to-zero?";
 const STATE: &str = "prompt, image and compiler flags have served until then: is memory overwritten \
