@@ -4,8 +4,9 @@
 //! picks it.
 //!
 //! The lines `prompt`, `method`, `tokens`, `text`, `steps` and `checksum` depend on the image only:
-//! every machine prints the same ones, and `check.sh` compares them. `method` holds the options with
-//! which `demask run` decodes the same way.
+//! every machine prints the same ones, and `demask device-check` compares them with what it decodes
+//! itself. `method` holds the options with which `demask run` decodes the same way. The feature `trace`
+//! adds a line for each step. `docs/porting.md` has the format of all of them.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -17,6 +18,7 @@ mod problem;
 #[cfg(not(feature = "methods"))]
 mod prompts;
 pub mod stack;
+pub mod step_line;
 
 #[cfg(feature = "methods")]
 use methods as program;
@@ -28,9 +30,9 @@ pub use program::LIMITS;
 
 use demask::cache::CachePlan;
 use demask::decode::{CommitPolicy, EosPolicy, Schedule};
-use demask::image::PromptFormat;
+use demask::image::{ModelImage, PromptFormat};
 use demask::text::{Specials, Tokenizer, Utf8Stream};
-use demask::{Model, Plan, Progress, Session};
+use demask::{Model, Plan, Progress, Session, SessionError, StepEvent};
 use problem::Problem;
 
 /// What a machine can count while it works.
@@ -76,7 +78,7 @@ pub fn run<B: Board>(board: &mut B, image: &[u8], plan: &Plan, memory: &mut [u8]
     board.field("arena bytes", memory.len() as u64);
     #[cfg(feature = "prove-panic-check")]
     board.number(u64::from(image[core::hint::black_box(memory.len())]));
-    match program::decode_all(board, image, plan, memory) {
+    match decode(board, image, plan, memory) {
         Ok(()) => Status::Done,
         Err(Problem(text)) => {
             board.text("error: ");
@@ -85,6 +87,23 @@ pub fn run<B: Board>(board: &mut B, image: &[u8], plan: &Plan, memory: &mut [u8]
             Status::Refused
         }
     }
+}
+
+/// Checks the image, says which one it is, and decodes what is built in.
+fn decode<B: Board>(
+    board: &mut B,
+    image: &[u8],
+    plan: &Plan,
+    memory: &mut [u8],
+) -> Result<(), Problem> {
+    let image = ModelImage::parse(image)?;
+    board.text("image: ");
+    board.text(image.layout().name());
+    board.text(" ");
+    let digest = image.header().manifest_digest.first_chunk().copied();
+    board.hex(u64::from_be_bytes(digest.unwrap_or_default()));
+    board.text("\n");
+    program::decode_all(board, &image, plan, memory)
 }
 
 /// Writes the start of a canvas, everything before the masks, and returns it.
@@ -113,6 +132,7 @@ fn write_prompt<'c>(
 fn answer<B, M, P, S, X, C>(
     board: &mut B,
     session: &mut Session<'_, M, P, S, X, C>,
+    image: &ModelImage<'_>,
     tokenizer: &Tokenizer<'_>,
 ) -> Result<(), Problem>
 where
@@ -127,7 +147,7 @@ where
     let mut end = start;
     let mut progress = Progress::Running;
     while progress == Progress::Running {
-        progress = session.step(&mut ())?;
+        progress = step(board, session, image.config().mask_id)?;
         end = board.count();
     }
     let mut before = "tokens: ";
@@ -138,9 +158,9 @@ where
     }
     board.text("\ntext: ");
     let mut stream = Utf8Stream::new();
-    let print = |part: &str| board.text(part);
+    let print = |part: &str| board.one_line(part);
     tokenizer.decode(session.answer(), Specials::Skip, &mut stream, print)?;
-    stream.finish(|part| board.text(part));
+    stream.finish(|part| board.one_line(part));
     board.text("\n");
     board.field("steps", u64::from(session.forwards()));
     board.text("checksum: ");
@@ -148,6 +168,33 @@ where
     board.text("\n");
     print_work(board, start, end);
     Ok(())
+}
+
+/// Makes one step. With the feature `trace` it is printed.
+fn step<B, M, P, S, X, C>(
+    board: &mut B,
+    session: &mut Session<'_, M, P, S, X, C>,
+    mask_id: u32,
+) -> Result<Progress, SessionError>
+where
+    B: Board,
+    M: Model,
+    P: CommitPolicy,
+    S: Schedule,
+    X: EosPolicy,
+    C: CachePlan,
+{
+    if !cfg!(feature = "trace") {
+        return session.step(&mut ());
+    }
+    let before = session.forwards();
+    let mut print = |event: &StepEvent<'_>| step_line::decisions(board, event, mask_id);
+    let progress = session.step(&mut print)?;
+    // A canvas without masks is finished without a forward pass.
+    if session.forwards() != before {
+        step_line::checksum(board, session.checksum());
+    }
+    Ok(progress)
 }
 
 /// Prints how much the counter went on from `start` to `end`.

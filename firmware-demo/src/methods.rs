@@ -51,13 +51,12 @@ const DRAWN: Options =
 /// these leave nothing to defaults.
 pub(crate) fn decode_all<B: Board>(
     board: &mut B,
-    image: &[u8],
+    image: &ModelImage<'_>,
     _: &Plan,
     memory: &mut [u8],
 ) -> Result<(), Problem> {
-    let image = ModelImage::parse(image)?;
     let tokenizer = image.tokenizer().ok_or(Problem("the image has no tokenizer"))?;
-    let mut demo = Demo { board, image: &image, tokenizer, memory };
+    let mut demo = Demo { board, image, tokenizer, memory };
 
     demo.decode(
         "--block-length 32 --steps 16 --policy entropy --schedule dream --cache none --eos stop",
@@ -166,6 +165,6 @@ impl<B: Board> Demo<'_, B> {
         self.board.text("\nmethod: --gen-length 32 ");
         self.board.text(name);
         self.board.text("\n");
-        answer(self.board, &mut session, self.tokenizer)
+        answer(self.board, &mut session, self.image, self.tokenizer)
     }
 }

@@ -22,6 +22,18 @@ pub trait Console {
         self.write(text.as_bytes());
     }
 
+    /// Writes a text with spaces for line breaks and other control characters, so that it stays on
+    /// its line.
+    #[inline(never)]
+    fn one_line(&mut self, text: &str) {
+        let mut space: &[u8] = b"";
+        for part in text.as_bytes().split(|byte| *byte < b' ') {
+            self.write(space);
+            self.write(part);
+            space = b" ";
+        }
+    }
+
     /// Writes a number in decimal, digit by digit from the left: 64-bit division would bring a
     /// kilobyte of code.
     #[inline(never)]
@@ -67,6 +79,15 @@ mod tests {
     impl Console for Vec<u8> {
         fn write(&mut self, bytes: &[u8]) {
             self.extend_from_slice(bytes);
+        }
+    }
+
+    #[test]
+    fn a_text_stays_on_its_line() {
+        for (text, line) in [("", ""), ("as it is", "as it is"), ("\na\r\nb\t", " a  b ")] {
+            let mut out = Vec::new();
+            out.one_line(text);
+            assert_eq!(out, line.as_bytes());
         }
     }
 

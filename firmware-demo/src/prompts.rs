@@ -27,14 +27,13 @@ const METHOD: &str = "--gen-length 56 --threshold 0.9";
 
 pub(crate) fn decode_all<B: Board>(
     board: &mut B,
-    image: &[u8],
+    image: &ModelImage<'_>,
     plan: &Plan,
     memory: &mut [u8],
 ) -> Result<(), Problem> {
-    let image = ModelImage::parse(image)?;
     let tokenizer = image.tokenizer().ok_or(Problem("the image has no tokenizer"))?;
     let (for_engine, for_session) = plan.carve(memory)?;
-    let engine = Engine::new(&image, for_engine, NATIVE, Serial)?;
+    let engine = Engine::new(image, for_engine, NATIVE, Serial)?;
     let mut session = Session::new(engine, for_session, Method::with_policy(POLICY));
     for prompt in PROMPTS {
         let mut canvas = [0; LIMITS.canvas];
@@ -45,7 +44,7 @@ pub(crate) fn decode_all<B: Board>(
         board.text("\nmethod: ");
         board.text(METHOD);
         board.text("\n");
-        answer(board, &mut session, tokenizer)?;
+        answer(board, &mut session, image, tokenizer)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@
 //! | [`methods`] | every decoder and cache by name, and presets |
 //! | [`train`] | the network of `learn2pd`, trained for a model |
 //! | [`harness`] | tasks and their scores |
+//! | [`device`] | what a device printed, compared with the same decode here |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod atomic;
 pub mod chat;
 pub mod cli;
 pub mod detect;
+pub mod device;
 pub mod harness;
 pub mod load;
 pub mod methods;

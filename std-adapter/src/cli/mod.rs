@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod device_check;
 mod eval;
 mod image;
 mod infill;
@@ -46,6 +47,7 @@ Examples:
   demask train-filter intents --task train.jsonl --out intents-learn2pd.dmk
   demask tokenize intents --text \"play some jazz\"
   demask plan model.dmk --canvas 96 --tile 8
+  demask device-check model.dmk --log uart.txt
 ";
 
 /// Masked-diffusion language models: the same answer, bit for bit, on every target.
@@ -96,6 +98,8 @@ enum Command {
     Logits(logits::LogitsArgs),
     /// Time forward passes and a whole decode
     Bench(bench::BenchArgs),
+    /// Compare what a device printed with the same decode here
+    DeviceCheck(Box<device_check::DeviceCheckArgs>),
 }
 
 /// An error with its advice in one sentence.
@@ -162,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(Command::Tokenize(args)) => tokenize::run(&args),
         Some(Command::Logits(args)) => logits::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::DeviceCheck(args)) => device_check::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -83,7 +83,7 @@ fn known(tokenizer: &Tokenizer<'_>, ids: &[u32]) -> Result<Vec<u32>, CliError> {
 }
 
 /// A piece in quotes; of characters spread over several tokens, the bytes.
-fn shown(piece: &[u8]) -> String {
+pub(super) fn shown(piece: &[u8]) -> String {
     match std::str::from_utf8(piece) {
         Ok(text) => format!("{text:?}"),
         Err(_) => format!("\"{}\"", piece.escape_ascii()),

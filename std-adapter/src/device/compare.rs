@@ -1,0 +1,170 @@
+//! The first difference between an answer in a log and the same answer here.
+
+use super::{Answer, Change, Difference, Kind, Step};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// An answer of this computer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostAnswer {
+    /// Tokens before the answer.
+    pub prompt: usize,
+    /// All steps.
+    pub steps: Vec<Step>,
+    /// All generated tokens.
+    pub tokens: Vec<u32>,
+    /// The answer up to its end token.
+    pub text: String,
+    /// Checksum over all steps.
+    pub checksum: u64,
+}
+
+/// A difference, and where it shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What differs.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// Whether a later checksum agrees, which covers what differs: then the log was damaged, not the
+    /// answer.
+    pub in_transit: bool,
+    /// Line of the log.
+    pub line: usize,
+}
+
+/// A text with spaces for its control characters, and none at its end, as devices print it.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c < ' ' { ' ' } else { c }).collect();
+    line.trim_end().to_owned()
+}
+
+/// The first difference, or none. Steps come first, then tokens, steps in all, checksum and text.
+#[must_use]
+pub fn compare(device: &Answer, host: &HostAnswer) -> Option<Finding> {
+    first_in_steps(device, host).or_else(|| {
+        let difference = token(device, host)
+            .or_else(|| count(device, host))
+            .or_else(|| checksum(device, host))
+            .or_else(|| rest(device, host))?;
+        let sums_agree = device.checksum == Some(host.checksum);
+        let last_step_agrees = device.steps.len() == host.steps.len() && !host.steps.is_empty();
+        let in_transit = match difference {
+            Difference::Token { .. } | Difference::Steps { .. } => sums_agree || last_step_agrees,
+            Difference::Checksum { .. } => last_step_agrees,
+            _ => false,
+        };
+        Some(Finding { difference, in_transit, line: device.line })
+    })
+}
+
+fn first_in_steps(device: &Answer, host: &HostAnswer) -> Option<Finding> {
+    let traced = !device.steps.is_empty();
+    for (at, expected) in host.steps.iter().enumerate() {
+        let Some((line, step)) = device.steps.get(at) else {
+            // Answers may come without steps; one that was cut off has no more of them; and one that took
+            // fewer steps says so.
+            let ended = device.forwards.is_some_and(|count| count as usize == at);
+            if !traced || device.checksum.is_none() || ended {
+                return None;
+            }
+            let line = device.steps.last().map_or(device.line, |(line, _)| *line);
+            return Some(missing(expected, line));
+        };
+        if step.number != expected.number {
+            return Some(missing(expected, *line));
+        }
+        let difference = decision(step, expected).or_else(|| {
+            (step.checksum != expected.checksum)
+                .then_some(Difference::Arithmetic { step: expected.number })
+        });
+        if let Some(difference) = difference {
+            let in_transit = later_sum_agrees(device, host, at);
+            return Some(Finding { difference, in_transit, line: *line });
+        }
+    }
+    let (line, _) = device.steps.get(host.steps.len())?;
+    let number = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+    let difference =
+        Difference::Steps { device: number(device.steps.len()), host: number(host.steps.len()) };
+    Some(Finding { difference, in_transit: false, line: *line })
+}
+
+fn missing(step: &Step, line: usize) -> Finding {
+    let difference = Difference::MissingStep { step: step.number };
+    Finding { difference, in_transit: false, line }
+}
+
+/// Whether the checksum of the step at `at`, or one after it, is as it should be: each covers all that is
+/// before it.
+fn later_sum_agrees(device: &Answer, host: &HostAnswer, at: usize) -> bool {
+    let later = device.steps.iter().zip(&host.steps).skip(at);
+    later
+        .into_iter()
+        .any(|((_, device), host)| device.number == host.number && device.checksum == host.checksum)
+        || device.checksum == Some(host.checksum)
+}
+
+fn decision(device: &Step, host: &Step) -> Option<Difference> {
+    let (there, here) = (by_position(device), by_position(host));
+    let change = |changes: &BTreeMap<u32, Change>, position| changes.get(&position).copied();
+    let mut positions = there.keys().chain(here.keys()).copied().collect::<Vec<_>>();
+    positions.sort_unstable();
+    let step = host.number;
+    let first = positions.into_iter().find(|&p| change(&there, p) != change(&here, p));
+    match first {
+        Some(position) => {
+            let (device, host) = (change(&there, position), change(&here, position));
+            Some(Difference::Decision { step, position, device, host })
+        }
+        None => (device.decisions != host.decisions).then_some(Difference::Order { step }),
+    }
+}
+
+fn by_position(step: &Step) -> BTreeMap<u32, Change> {
+    step.decisions.iter().map(|decision| (decision.position, decision.change)).collect()
+}
+
+fn token(device: &Answer, host: &HostAnswer) -> Option<Difference> {
+    let tokens = device.tokens.as_ref()?;
+    let all = tokens.len().max(host.tokens.len());
+    let index = (0..all).find(|&at| tokens.get(at) != host.tokens.get(at))?;
+    Some(Difference::Token {
+        index,
+        position: host.prompt.saturating_add(index),
+        device: tokens.get(index).copied(),
+        host: host.tokens.get(index).copied(),
+    })
+}
+
+fn count(device: &Answer, host: &HostAnswer) -> Option<Difference> {
+    let here = u32::try_from(host.steps.len()).unwrap_or(u32::MAX);
+    let there = device.forwards.filter(|&count| count != here)?;
+    Some(Difference::Steps { device: there, host: here })
+}
+
+fn checksum(device: &Answer, host: &HostAnswer) -> Option<Difference> {
+    let hex = |sum: u64| format!("{sum:016x}");
+    match device.checksum {
+        None if device.unreadable(Kind::Checksum).is_some() => None,
+        None => Some(Difference::CutOff {
+            steps: u32::try_from(device.steps.len()).unwrap_or(u32::MAX),
+            of: u32::try_from(host.steps.len()).unwrap_or(u32::MAX),
+            complaint: device.complaint.clone(),
+        }),
+        Some(sum) if sum != host.checksum => {
+            Some(Difference::Checksum { device: hex(sum), host: hex(host.checksum) })
+        }
+        Some(_) => None,
+    }
+}
+
+fn rest(device: &Answer, host: &HostAnswer) -> Option<Difference> {
+    for record in Kind::ALL {
+        if let Some(line) = device.unreadable(record) {
+            return Some(Difference::Unreadable { record, line });
+        }
+    }
+    let (there, here) = (one_line(device.text.as_ref()?), one_line(&host.text));
+    (there != here).then_some(Difference::Text { device: there, host: here })
+}
