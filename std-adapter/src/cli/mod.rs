@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod eval;
+mod html;
 mod image;
 mod infill;
 mod inspect;
@@ -19,6 +20,7 @@ mod run;
 mod solve;
 mod sweep;
 mod table;
+mod texts;
 mod tokenize;
 mod train_filter;
 
@@ -39,7 +41,9 @@ Examples:
   demask quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
   demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4
-  demask eval model.dmk --task snips --data valid.jsonl
+  demask eval model.dmk --task valid.jsonl --budget frame>=85
+  demask compare model-f32 model.dmk --task valid.jsonl --report report.html --budget kl<=0.02
+  demask lists --lengths 3-8 --count 40 > lists.jsonl
   demask policies
   demask run intents --prompt \"play some jazz\" --policy threshold:p=0.8 --cache none --explain
   demask sweep intents --task valid.jsonl --policies threshold:0.9 threshold:0.7 --caches none dual
