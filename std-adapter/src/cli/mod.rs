@@ -2,11 +2,13 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod eval;
 mod html;
 mod image;
 mod infill;
 mod inspect;
+mod lists;
 pub mod live;
 mod logits;
 pub mod options;
@@ -80,6 +82,10 @@ enum Command {
     Infill(infill::InfillArgs),
     /// Score a model on a task
     Eval(eval::EvalArgs),
+    /// Measure how far a build of a model is from another one
+    Compare(compare::CompareArgs),
+    /// Write list tasks with known answers
+    Lists(lists::ListsArgs),
     /// Compare ways of decoding on a task
     Sweep(sweep::SweepArgs),
     /// Show what is in a model
@@ -156,6 +162,8 @@ pub fn main() -> ExitCode {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Infill(args)) => infill::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Lists(args)) => lists::run(&args),
         Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),

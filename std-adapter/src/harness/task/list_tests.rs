@@ -121,4 +121,4 @@ fn generated_questions_are_uniform_and_fixed() {
     assert!(ListQuestion::generate(ListTask::Copy, 0, 0).is_none());
 }
 
-const EXPECTED: &str = "";
+const EXPECTED: &str = r#"{"task":"replace-index","list":["Y","Z","N"],"item":"T","index":2}"#;
