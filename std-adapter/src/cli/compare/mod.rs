@@ -97,8 +97,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), CliError> {
         pool: rayon::ThreadPoolBuilder::new().num_threads(threads).build().problem()?,
     };
     let about = About {
-        a: Named::of(&a, &model_a)?,
-        b: Named::of(&b, &model_b)?,
+        a: Named::of(&a, name(&args.a, &args.b), &model_a)?,
+        b: Named::of(&b, name(&args.b, &args.a), &model_b)?,
         task: file_name(&args.task),
         kind: task.kind(),
         items: task.len(),
@@ -162,6 +162,12 @@ fn publish(args: &CompareArgs, report: &Report) -> Result<(), CliError> {
         false => report.print(&mut out)?,
     }
     Ok(())
+}
+
+/// The name of a file, or its whole path if the other one has the same name.
+fn name(path: &Path, other: &Path) -> String {
+    let short = file_name(path);
+    if short == file_name(other) && path != other { path.display().to_string() } else { short }
 }
 
 fn file_name(path: &Path) -> String {

@@ -3,7 +3,6 @@
 use super::super::options::ModelArgs;
 use super::super::table;
 use super::super::{CliError, Problem, eval};
-use super::file_name;
 use crate::harness::comparison::{Comparison, Distances};
 use crate::harness::statistics::{Estimate, mean};
 use crate::harness::task::{Kind, Mark, Task};
@@ -23,9 +22,13 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn of(args: &ModelArgs, model: &LoadedModel) -> Result<Self, CliError> {
+    pub(super) fn of(
+        args: &ModelArgs,
+        name: String,
+        model: &LoadedModel,
+    ) -> Result<Self, CliError> {
         Ok(Self {
-            name: file_name(&args.model),
+            name,
             family: model.config().architecture.name(),
             rounded_to: args.round_to.map(|to| format!("{to:?}").to_lowercase()),
             digest: model.digest().problem()?,
