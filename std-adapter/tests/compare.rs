@@ -84,7 +84,16 @@ fn rounding_is_seen_and_reported() {
     let folder = models().join("intents");
     let args = ["compare", text(&folder), text(&folder), "--type-a", "q8", "--type-b", "q4"];
     let rest = ["--task", text(&task), "--draws", "4", "--threshold", "0.9"];
-    let out = ["--report", text(&page), "--json", text(&file), "--budget", "kl>0", "--budget", "same_top>=50"];
+    let out = [
+        "--report",
+        text(&page),
+        "--json",
+        text(&file),
+        "--budget",
+        "kl>0",
+        "--budget",
+        "same_top>=50",
+    ];
     let output = demask(&[&args[..], &rest, &out].concat());
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -99,7 +108,9 @@ fn rounding_is_seen_and_reported() {
     assert_eq!(report["about"]["a"]["digest"], report["about"]["b"]["digest"]);
 
     let html = std::fs::read_to_string(&page).unwrap();
-    for part in ["prefers-color-scheme", "viewport", "class=\"verdict\"", "intents as q4", "<svg viewBox"] {
+    for part in
+        ["prefers-color-scheme", "viewport", "class=\"verdict\"", "intents as q4", "<svg viewBox"]
+    {
         assert!(html.contains(part), "{part}");
     }
     assert_eq!(html.matches("<figure>").count(), 6);
@@ -132,8 +143,13 @@ fn a_damaged_tensor_is_found() {
     let report = json(&[&args[..], &rest, &["--json", "-"]].concat());
     assert!(report["texts"]["distances"]["kl"]["value"].as_f64().unwrap() > 0.001, "{report:#}");
     assert_ne!(report["about"]["a"]["digest"], report["about"]["b"]["digest"]);
-    let said = complaint(&[&args[..], &rest, &["--budget", "kl<=0.0005", "--budget", "kl_max>0"]].concat());
-    assert!(said.contains("kl <= 0.0005 is missed: kl is 0.") && !said.contains("kl_max"), "{said}");
+    let said = complaint(
+        &[&args[..], &rest, &["--budget", "kl<=0.0005", "--budget", "kl_max>0"]].concat(),
+    );
+    assert!(
+        said.contains("kl <= 0.0005 is missed: kl is 0.") && !said.contains("kl_max"),
+        "{said}"
+    );
 }
 
 /// Multiplies the first numbers of the second layer's down projection by 30.
@@ -143,7 +159,9 @@ fn damage(weights: &mut [u8]) {
     let tensors = header.as_object().unwrap();
     let (name, tensor) = tensors
         .iter()
-        .find(|(name, _)| name.contains(".1.") && (name.contains("down") || name.contains("ff_out")))
+        .find(|(name, _)| {
+            name.contains(".1.") && (name.contains("down") || name.contains("ff_out"))
+        })
         .unwrap_or_else(|| panic!("{:?}", tensors.keys()));
     assert_eq!(tensor["dtype"], "F32", "{name}");
     let start = 8 + length + tensor["data_offsets"][0].as_u64().unwrap() as usize;
@@ -159,7 +177,8 @@ fn what_cannot_be_compared_is_refused() {
     let task = frames("refused.jsonl", 1);
     let said = complaint(&["compare", "intents", "nowhere.dmk", "--task", text(&task)]);
     assert!(said.contains("nowhere.dmk"), "{said}");
-    let said = complaint(&["compare", "intents", "intents", "--task", text(&task), "--budget", "speed>1"]);
+    let said =
+        complaint(&["compare", "intents", "intents", "--task", text(&task), "--budget", "speed>1"]);
     assert!(said.contains("kl, kl_median"), "{said}");
     let said = complaint(&["compare", "intents", "intents", "--task", text(&task), "--limit", "0"]);
     assert!(said.contains("--limit"), "{said}");
@@ -173,7 +192,8 @@ fn what_cannot_be_compared_is_refused() {
         std::fs::copy(whole.join(name), folder.join(name)).unwrap();
     }
     let tokenizer = std::fs::read_to_string(whole.join("tokenizer.json")).unwrap();
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.replace("<|user|>", "<|person|>")).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.replace("<|user|>", "<|person|>"))
+        .unwrap();
     let said = complaint(&["compare", "intents", text(&folder), "--task", text(&task)]);
     assert!(said.contains("different vocabularies") && said.contains("demask eval"), "{said}");
 }
@@ -191,7 +211,8 @@ fn gaps_and_texts_are_measured() {
     assert!(said.contains("--gen-length"), "{said}");
 
     let words = "play some jazz by weezer é";
-    let texts = temporary("texts.jsonl", &format!("{{\"text\":\"{words}\"}}\n{{\"text\":\"hello\"}}\n"));
+    let texts =
+        temporary("texts.jsonl", &format!("{{\"text\":\"{words}\"}}\n{{\"text\":\"hello\"}}\n"));
     let args = ["eval", "intents", "--task", text(&texts), "--json"];
     let scores = json(&args);
     let (bytes, chars) = (words.len() + 5, words.chars().count() + 5);
@@ -202,7 +223,8 @@ fn gaps_and_texts_are_measured() {
     let windows = json(&[&args[..], &["--window", "6", "--stride", "2"]].concat());
     assert_eq!(windows["bound"]["tokens"], scores["bound"]["tokens"]);
     assert!(windows["bound"]["pieces"].as_u64() > scores["bound"]["pieces"].as_u64());
-    for (more, said) in [(["--window", "100000"], "context"), (["--stride", "100000"], "--stride")] {
+    for (more, said) in [(["--window", "100000"], "context"), (["--stride", "100000"], "--stride")]
+    {
         assert!(complaint(&[&args[..], &more].concat()).contains(said));
     }
     let said = complaint(&["sweep", "intents", "--task", text(&texts)]);
@@ -213,7 +235,8 @@ fn gaps_and_texts_are_measured() {
 fn budgets_decide() {
     let task = frames("budget.jsonl", 2);
     let args = ["eval", "intents", "--task", text(&task), "--threshold", "0.5"];
-    let said = complaint(&[&args[..], &["--budget", "invalid<=100", "--budget", "frame>100"]].concat());
+    let said =
+        complaint(&[&args[..], &["--budget", "invalid<=100", "--budget", "frame>100"]].concat());
     assert!(said.contains("frame > 100 is missed: frame is"), "{said}");
     assert!(demask(&[&args[..], &["--budget", "frame>=0"]].concat()).status.success());
     let said = complaint(&[&args[..], &["--budget", "nll<=1"]].concat());
@@ -224,7 +247,8 @@ fn budgets_decide() {
 
 #[test]
 fn lists_are_written_and_read() {
-    let args = ["lists", "--task", "copy", "shuffle", "--lengths", "3-4", "--count", "3", "--seed", "7"];
+    let args =
+        ["lists", "--task", "copy", "shuffle", "--lengths", "3-4", "--count", "3", "--seed", "7"];
     let written = demask(&args).stdout;
     assert_eq!(written, demask(&args).stdout);
     let lines = String::from_utf8(written).unwrap();
@@ -232,14 +256,23 @@ fn lists_are_written_and_read() {
     let lengths: Vec<usize> = lengths.map(|line| line["list"].as_array().unwrap().len()).collect();
     assert_eq!(lengths, [3, 4, 3, 3, 4, 3]);
     // A task's lines do not depend on the others.
-    let alone = demask(&["lists", "--task", "shuffle", "--lengths", "3-4", "--count", "3", "--seed", "7"]);
+    let alone =
+        demask(&["lists", "--task", "shuffle", "--lengths", "3-4", "--count", "3", "--seed", "7"]);
     assert!(lines.ends_with(&String::from_utf8(alone.stdout).unwrap()));
     let file = temporary("lists.jsonl", &lines);
     let scores = json(&["eval", "intents", "--task", text(&file), "--threshold", "0.5", "--json"]);
     assert_eq!((scores["n"].as_u64(), scores["right"].as_f64()), (Some(6), Some(0.0)));
     let groups = scores["groups"].as_array().unwrap();
-    assert_eq!((groups.len(), &groups[1]["name"], &groups[1]["n"]), (2, &"shuffle".into(), &3.into()));
+    assert_eq!(
+        (groups.len(), &groups[1]["name"], &groups[1]["n"]),
+        (2, &"shuffle".into(), &3.into())
+    );
     assert!(complaint(&["lists", "--task", "walk"]).contains("shuffle"));
-    let said = complaint(&["eval", "intents", "--task", text(&temporary("bad.jsonl", "{\"task\":\"copy\",\"list\":[1]}"))]);
+    let said = complaint(&[
+        "eval",
+        "intents",
+        "--task",
+        text(&temporary("bad.jsonl", "{\"task\":\"copy\",\"list\":[1]}")),
+    ]);
     assert!(said.contains("line 1"), "{said}");
 }

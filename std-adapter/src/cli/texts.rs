@@ -12,6 +12,9 @@ use clap::Args;
 use demask::image::ModelConfig;
 use demask::text::Tokenizer;
 
+/// Tokens of all pieces together, at most: more would take weeks, and memory before that.
+const MAX_TOKENS: usize = 1 << 26;
+
 /// How likelihoods are measured.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct BoundArgs {
@@ -62,19 +65,29 @@ impl BoundArgs {
     ) -> Result<Vec<TextPiece>, CliError> {
         let (tokenizer, config) = (tokenizer_of(model)?, model.config());
         let windows = self.windows(config)?;
-        let mut pieces = Vec::new();
+        let (mut pieces, mut all) = (Vec::new(), 0);
+        let mut add = |at: usize, piece: Piece| {
+            all += piece.canvas.len();
+            if all > MAX_TOKENS {
+                return Err(CliError::new(format!(
+                    "up to item {} the pieces of text have more than {MAX_TOKENS} tokens; give --limit, a \
+                     longer --stride, or shorter texts",
+                    at + 1
+                )));
+            }
+            pieces.push(TextPiece::new(piece, &tokenizer));
+            Ok(())
+        };
         for at in 0..task.len() {
-            let of_item = match task.kind() {
-                Kind::Texts => {
-                    windows.pieces(&prompt::plain_ids(&tokenizer, &task.prompt(at)).problem()?)
-                }
-                _ => {
-                    let (canvas, hidden) = item(task, at, model, decode, &tokenizer)
-                        .map_err(|error| CliError::new(format!("item {}: {error}", at + 1)))?;
-                    given(&canvas, &hidden, config.features.attention)
-                }
-            };
-            pieces.extend(of_item.into_iter().map(|piece| TextPiece::new(piece, &tokenizer)));
+            if task.kind() == Kind::Texts {
+                let text = prompt::plain_ids(&tokenizer, &task.prompt(at)).problem()?;
+                windows.pieces(&text).try_for_each(|piece| add(at, piece))?;
+                continue;
+            }
+            let (canvas, hidden) = item(task, at, model, decode, &tokenizer)
+                .map_err(|error| CliError::new(format!("item {}: {error}", at + 1)))?;
+            let pieces = given(&canvas, &hidden, config.features.attention);
+            pieces.into_iter().try_for_each(|piece| add(at, piece))?;
         }
         if pieces.is_empty() {
             return Err(CliError::new(

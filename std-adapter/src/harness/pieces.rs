@@ -30,22 +30,20 @@ pub struct Windows {
 impl Windows {
     /// The pieces of a text of which everything is to be predicted. The first window has nothing before it;
     /// each later one predicts its last `stride` tokens.
-    #[must_use]
-    pub fn pieces(&self, text: &[u32]) -> Vec<Piece> {
+    pub fn pieces<'t>(&'t self, text: &'t [u32]) -> impl Iterator<Item = Piece> + 't {
         let (first, step) = match self.attention {
             Attention::Bidirectional => {
                 (self.window.max(1), self.stride.clamp(1, self.window.max(1)))
             }
             Attention::BlockCausal(block) => (block.max(1) as usize, block.max(1) as usize),
         };
-        let mut pieces = Vec::new();
         let mut from = 0;
-        while from < text.len() {
+        std::iter::from_fn(move || {
             let to = text.len().min(from + if from == 0 { first } else { step });
-            pieces.push(self.piece(text, from..to));
+            let piece = (from < to).then(|| self.piece(text, from..to));
             from = to;
-        }
-        pieces
+            piece
+        })
     }
 
     /// The text up to the end of `predicted`, from as far back as the window reaches.
@@ -94,23 +92,23 @@ mod tests {
     #[test]
     fn windows_move_by_their_stride() {
         let windows = Windows { attention: Attention::Bidirectional, window: 8, stride: 3 };
-        let pieces = windows.pieces(&text(15));
+        let pieces = windows.pieces(&text(15)).collect::<Vec<_>>();
         assert_eq!(predicted(&pieces), text(15));
         assert_eq!(pieces[0], Piece { canvas: text(8), hidden: (0..8).collect() });
         assert_eq!(pieces[1].canvas, text(11)[3..]);
         assert_eq!(pieces[1].hidden, [5, 6, 7]);
         assert_eq!((pieces[3].canvas.len(), &*pieces[3].hidden), (8, &[7][..]));
-        assert!(windows.pieces(&[]).is_empty());
+        assert!(windows.pieces(&[]).next().is_none());
         for (window, stride) in [(0, 0), (1, 9), (4, 4), (99, 1)] {
             let windows = Windows { attention: Attention::Bidirectional, window, stride };
-            assert_eq!(predicted(&windows.pieces(&text(15))), text(15));
+            assert_eq!(predicted(&windows.pieces(&text(15)).collect::<Vec<_>>()), text(15));
         }
     }
 
     #[test]
     fn blocks_see_whole_blocks_before_them() {
         let windows = Windows { attention: Attention::BlockCausal(4), window: 10, stride: 1 };
-        let pieces = windows.pieces(&text(14));
+        let pieces = windows.pieces(&text(14)).collect::<Vec<_>>();
         assert_eq!(predicted(&pieces), text(14));
         let lengths: Vec<usize> = pieces.iter().map(|p| p.canvas.len()).collect();
         assert_eq!(lengths, [4, 8, 8, 10]);

@@ -2,7 +2,7 @@
 
 use super::super::eval;
 use super::super::html::chart::{Chart, Point, Series};
-use super::super::html::{escape, push, start};
+use super::super::html::{dots, escape, push, start};
 use super::report::{Decoded, PairedScore, Report, number, signed};
 use crate::harness::comparison::{AtRatio, DecilePair, Distances};
 use crate::harness::statistics::Estimate;
@@ -133,8 +133,7 @@ fn likelihoods(page: &mut String, report: &Report) {
             number(b.per_byte.value)
         ),
     );
-    let places: Vec<String> =
-        texts.deciles.iter().map(|d| format!("–{:.0} %", 100.0 * d.up_to)).collect();
+    let places: Vec<String> = texts.deciles.iter().map(decile_name).collect();
     let series = |name: String, of: fn(&DecilePair) -> Option<Estimate>| {
         let point = |(at, decile): (usize, &DecilePair)| {
             let Estimate { value, error } = of(decile)?;
@@ -144,7 +143,7 @@ fn likelihoods(page: &mut String, report: &Report) {
     };
     let both = Chart {
         title: "Nats per hidden token",
-        across: "tokens hidden",
+        across: "tokens hidden, %",
         places,
         series: vec![
             series(report.about.a.title(), |d| d.a),
@@ -165,6 +164,10 @@ fn likelihoods(page: &mut String, report: &Report) {
     page.push_str("</div>\n");
 }
 
+fn decile_name(decile: &DecilePair) -> String {
+    format!("{:.0}–{:.0}", 100.0 * decile.above, 100.0 * decile.up_to)
+}
+
 fn decodes(page: &mut String, report: &Report, decoded: &Decoded) {
     let method = report.about.method.as_deref().unwrap_or_default();
     push(
@@ -179,7 +182,7 @@ fn decodes(page: &mut String, report: &Report, decoded: &Decoded) {
         ),
     );
     page.push_str(&divergence(decoded).draw());
-    page.push_str(&scores(report, decoded).draw());
+    page.push_str(&scores(report, decoded));
     page.push_str("</div>\n");
 }
 
@@ -212,7 +215,7 @@ fn divergence(decoded: &Decoded) -> Chart<'static> {
 }
 
 /// The first score of every group, or all scores where there are no groups.
-fn scores(report: &Report, decoded: &Decoded) -> Chart<'static> {
+fn scores(report: &Report, decoded: &Decoded) -> String {
     let rows = score_rows(decoded);
     let rows: Vec<&(String, PairedScore)> = match decoded.groups.is_empty() {
         true => rows.iter().collect(),
@@ -225,18 +228,9 @@ fn scores(report: &Report, decoded: &Decoded) -> Chart<'static> {
         };
         Series { name, points: rows.iter().enumerate().map(point).collect() }
     };
-    Chart {
-        title: "Scores in %",
-        across: "",
-        places: rows.iter().map(|row| row.0.clone()).collect(),
-        series: vec![
-            series(report.about.a.title(), |score| score.a),
-            series(report.about.b.title(), |score| score.b),
-        ],
-        logarithmic: false,
-        with_zero: true,
-        bars: false,
-    }
+    let names: Vec<String> = rows.iter().map(|row| row.0.clone()).collect();
+    let (a, b) = (report.about.a.title(), report.about.b.title());
+    dots::draw("Scores in %", &names, &[series(a, |score| score.a), series(b, |score| score.b)])
 }
 
 fn score_rows(decoded: &Decoded) -> Vec<(String, PairedScore)> {
@@ -299,9 +293,8 @@ fn tables(page: &mut String, report: &Report) {
         push(
             page,
             format_args!(
-                "<tr><td>{:.0}–{:.0} %<td>{}<td>{}<td>{}<td>{}",
-                100.0 * decile.above,
-                100.0 * decile.up_to,
+                "<tr><td>{} %<td>{}<td>{}<td>{}<td>{}",
+                decile_name(decile),
                 decile.tokens,
                 cell(decile.a),
                 cell(decile.b),

@@ -50,7 +50,7 @@ impl Chart<'_> {
         let title = escape(self.title);
         let mut html = format!("<figure>\n<figcaption>{title}</figcaption>\n");
         if self.series.len() > 1 {
-            self.key(&mut html);
+            key(&mut html, &self.series);
         }
         push(
             &mut html,
@@ -68,21 +68,6 @@ impl Chart<'_> {
         }
         html.push_str("</svg>\n</figure>\n");
         html
-    }
-
-    fn key(&self, html: &mut String) {
-        html.push_str("<ul class=\"key\">\n");
-        for (number, series) in self.series.iter().enumerate() {
-            let name = escape(&series.name);
-            push(
-                html,
-                format_args!(
-                    "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"c{number}\" cx=\"5\" \
-                     cy=\"5\" r=\"4\"/></svg>{name}</li>"
-                ),
-            );
-        }
-        html.push_str("</ul>\n");
     }
 
     fn x(&self) -> Axis {
@@ -223,6 +208,22 @@ impl Chart<'_> {
         let error = if point.error > 0.0 { format!(" ± {error}") } else { String::new() };
         escape(&format!("{}, {place}: {value}{error}", series.name))
     }
+}
+
+/// Which colour is which series.
+pub(super) fn key(html: &mut String, series: &[Series]) {
+    html.push_str("<ul class=\"key\">\n");
+    for (number, series) in series.iter().enumerate() {
+        let name = escape(&series.name);
+        push(
+            html,
+            format_args!(
+                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle class=\"c{number}\" cx=\"5\" \
+                 cy=\"5\" r=\"4\"/></svg>{name}</li>"
+            ),
+        );
+    }
+    html.push_str("</ul>\n");
 }
 
 /// Short, however small.

@@ -3,6 +3,7 @@
 
 pub(super) mod axis;
 pub(super) mod chart;
+pub(super) mod dots;
 
 const STYLE: &str = include_str!("page.css");
 
