@@ -146,10 +146,7 @@ fn a_damaged_tensor_is_found() {
     let said = complaint(
         &[&args[..], &rest, &["--budget", "kl<=0.0005", "--budget", "kl_max>0"]].concat(),
     );
-    assert!(
-        said.contains("kl <= 0.0005 is missed: kl is ") && !said.contains("kl_max"),
-        "{said}"
-    );
+    assert!(said.contains("kl <= 0.0005 is missed: kl is ") && !said.contains("kl_max"), "{said}");
 }
 
 /// Multiplies the first numbers of the second layer's down projection by 30.

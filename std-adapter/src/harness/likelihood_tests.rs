@@ -16,7 +16,7 @@ impl Table {
         let text = |code: u32| (0..length as u32).map(|at| code / 3u32.pow(at) % 3).collect();
         // Anything uneven.
         let weight = |code: u32| {
-            1.0 + f64::from(code * 7919 % 31) + 40.0 * f64::from(u8::from(code % 5 == 0))
+            1.0 + f64::from(code * 7919 % 31) + 40.0 * f64::from(u8::from(code.is_multiple_of(5)))
         };
         let total: f64 = (0..count).map(weight).sum();
         Self { texts: (0..count).map(|code| (text(code), weight(code) / total)).collect() }

@@ -4,12 +4,18 @@
 pub type Placed = (u32, u32);
 
 /// The steps of two decodes, each the tokens it placed by ascending position: how many tokens they place
-/// alike before the first step in which they differ, and how many the longer one places in all.
+/// alike up to the first step in which they differ, that step included, and how many the longer one places
+/// in all. Until then both have decided on the same canvases.
 #[must_use]
 pub fn agreement(a: &[Vec<Placed>], b: &[Vec<Placed>]) -> (usize, usize) {
-    let alike = a.iter().zip(b).take_while(|(a, b)| a == b).map(|(step, _)| step.len()).sum();
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let before: usize = a.iter().take(same).map(Vec::len).sum();
+    let common = match (a.get(same), b.get(same)) {
+        (Some(a), Some(b)) => a.iter().filter(|placed| b.contains(placed)).count(),
+        _ => 0,
+    };
     let all = |steps: &[Vec<Placed>]| steps.iter().map(Vec::len).sum::<usize>();
-    (alike, all(a).max(all(b)))
+    (before + common, all(a).max(all(b)))
 }
 
 #[cfg(test)]
@@ -23,7 +29,7 @@ mod tests {
         let mut b = a.to_vec();
         b[1][1].1 = 9;
         // What is the same again afterwards does not count: it was decided given something else.
-        assert_eq!(agreement(&a, &b), (1, 4));
+        assert_eq!(agreement(&a, &b), (2, 4));
         assert_eq!(agreement(&a, &a[..2]), (3, 4));
         assert_eq!(agreement(&[], &a), (0, 4));
     }

@@ -20,6 +20,7 @@ use crate::load::LoadedModel;
 use clap::Args;
 use measure::{Build, Comparer};
 use report::{About, Named, Report};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -156,9 +157,7 @@ fn publish(args: &CompareArgs, report: &Report) -> Result<(), CliError> {
     }
     let mut out = std::io::stdout().lock();
     match printed {
-        true => {
-            std::io::Write::write_fmt(&mut out, format_args!("{}\n", report.json().problem()?))?
-        }
+        true => writeln!(out, "{}", report.json().problem()?)?,
         false => report.print(&mut out)?,
     }
     Ok(())

@@ -202,7 +202,7 @@ fn divergence(decoded: &Decoded) -> Chart<'static> {
     let point = |(at, count): (usize, &u32)| Point { at, value: f64::from(*count), error: 0.0 };
     Chart {
         title: "Where decodes part, items",
-        across: "share of tokens placed alike before",
+        across: "share of tokens placed alike until then",
         places: (0..=SHARES).map(name).collect(),
         series: vec![Series {
             name: "items".into(),

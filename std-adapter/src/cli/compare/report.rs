@@ -107,13 +107,13 @@ impl PairedScore {
 /// Decodes of both.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Decoded {
-    /// Percent of tokens placed alike before the first step that differs.
+    /// Percent of tokens placed alike up to the first step that differs.
     pub(super) trajectory: Estimate,
     /// Percent of items decoded alike from beginning to end.
     pub(super) same_path: Estimate,
     /// Percent of items with the same answer.
     pub(super) same_answers: Estimate,
-    /// Per item, the share of tokens placed alike before the first step that differs.
+    /// Per item, the share of tokens placed alike up to the first step that differs.
     pub(super) until_divergence: Vec<f64>,
     /// Forward passes per item.
     pub(super) forwards: [Estimate; 2],
@@ -220,8 +220,8 @@ impl Report {
         }
         if let Some(decoded) = &self.decoded {
             said.push(format!(
-                "Decoding, {:.1} % of the answers are the same, and {:.1} % of the tokens are placed alike before \
-                 the first difference.",
+                "Decoding, {:.1} % of the answers are the same, and {:.1} % of the tokens are placed alike up \
+                 to the first step that differs.",
                 decoded.same_answers.value, decoded.trajectory.value
             ));
             said.extend(decoded.scores.first().map(score_sentence));
@@ -314,12 +314,10 @@ fn closeness(d: &Distances) -> &'static str {
 fn score_sentence(score: &PairedScore) -> String {
     let [a, b] = [score.a.value, score.b.value].map(|value| format!("{value:.1} %"));
     let (title, difference) = (eval::title(score.name), score.difference);
+    let points = format!("{:+.1} ± {:.1} points", difference.value, difference.error);
     match difference.is_clear() {
-        true => format!("Score ({title}): {a} becomes {b}, {} points.", signed(difference)),
-        false => format!(
-            "Score ({title}): {a} and {b}, which is no clear difference ({} points).",
-            signed(difference)
-        ),
+        true => format!("Score ({title}): {a} becomes {b}, {points}."),
+        false => format!("Score ({title}): {a} and {b}, which is no clear difference ({points})."),
     }
 }
 

@@ -183,11 +183,7 @@ fn strict(text: &str) -> Option<Vec<&str>> {
     if inside.is_empty() {
         return Some(Vec::new());
     }
-    let item = |quoted: &'_ str| {
-        let end = quoted.len().checked_sub(1)?;
-        (end > 0 && quoted.starts_with('"') && quoted.ends_with('"')).then(|| 1..end)
-    };
-    let items = inside.split(", ").map(|quoted| quoted.get(item(quoted)?));
+    let items = inside.split(", ").map(|quoted| quoted.strip_prefix('"')?.strip_suffix('"'));
     items.collect::<Option<Vec<_>>>().filter(|items| !items.iter().any(|item| item.contains('"')))
 }
 
