@@ -11,25 +11,28 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 /// What stands around a user's text; see [`PromptFormat`].
 pub type Prompt = PromptData;
 
-/// Special tokens around an utterance in models that answer with a JSON frame.
-const FRAME_TOKENS: (&str, &str) = ("<|user|>", "<|json|>");
+/// Special token before what the user says, in the models of this project.
+const USER: &str = "<|user|>";
+/// Special token behind an utterance in models that answer with a JSON frame.
+const JSON: &str = "<|json|>";
+/// Special token behind a question in models that take text as it is.
+const ANSWER: &str = "<|answer|>";
 
-/// The prompt format that a vocabulary implies: `<|user|>` and `<|json|>` among its special tokens
-/// mean an utterance in normal form, with a JSON frame as the answer. Any other vocabulary gets the
-/// bare text, between the tokens of its template.
+/// The prompt format that a vocabulary implies. `<|user|>` and `<|json|>` among its special tokens mean
+/// an utterance in normal form, with a JSON frame as the answer; `<|user|>` and `<|answer|>` the text as it
+/// is. Any other vocabulary gets the bare text, between the tokens of its template.
 #[must_use]
 pub fn from_tokenizer(data: &TokenizerData, tokenizer: &Tokenizer<'_>) -> Prompt {
-    match (tokenizer.special(FRAME_TOKENS.0), tokenizer.special(FRAME_TOKENS.1)) {
-        (Some(user), Some(json)) => Prompt {
-            prefix: vec![user],
-            suffix: vec![json],
-            leading_space: true,
-            normal_form: true,
-        },
-        _ => {
-            Prompt { prefix: data.prefix.clone(), suffix: data.suffix.clone(), ..Prompt::default() }
-        }
+    let between = |suffix: &str| Some((tokenizer.special(USER)?, tokenizer.special(suffix)?));
+    if let Some((user, json)) = between(JSON) {
+        let (prefix, suffix) = (vec![user], vec![json]);
+        return Prompt { prefix, suffix, leading_space: true, normal_form: true };
     }
+    let (prefix, suffix) = match between(ANSWER) {
+        Some((user, answer)) => (vec![user], vec![answer]),
+        None => (data.prefix.clone(), data.suffix.clone()),
+    };
+    Prompt { prefix, suffix, ..Prompt::default() }
 }
 
 /// The prompt format of an image.

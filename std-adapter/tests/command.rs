@@ -251,7 +251,7 @@ fn eval_scores_a_file() {
         "\n"
     );
     std::fs::write(&data, lines).unwrap();
-    let args = ["eval", "intents", "--task", "snips", "--data", text(&data), "--json"];
+    let args = ["eval", "intents", "--task", text(&data), "--json"];
     let score = json(&args);
     assert_eq!((score["n"].as_u64(), score["intent"].as_f64()), (Some(2), Some(100.0)));
     for key in ["frame", "slot_f1", "invalid"] {

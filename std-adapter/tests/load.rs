@@ -143,3 +143,29 @@ fn a_file_that_shrinks_is_an_error() {
         assert!(packed.unwrap_err().to_string().contains("shrank"));
     }
 }
+
+/// Models that answer a question as it stands say so by their special tokens.
+#[test]
+fn a_vocabulary_tells_what_stands_around_a_prompt() {
+    let whole = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(whole.join(name), folder.path().join(name)).unwrap();
+    }
+    let tokenizer = std::fs::read_to_string(whole.join("tokenizer.json")).unwrap();
+    let prompt_of = |tokenizer: &str| {
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        let model = LoadedModel::open(folder.path(), true).unwrap();
+        let ids = ["<|user|>", "<|json|>", "<|answer|>"]
+            .map(|name| model.tokenizer().unwrap().special(name));
+        (model.prompt().clone(), ids)
+    };
+    let (frames, [user, json, _]) = prompt_of(&tokenizer);
+    assert_eq!((&frames.prefix, &frames.suffix), (&vec![user.unwrap()], &vec![json.unwrap()]));
+    assert!(frames.normal_form && frames.leading_space);
+    let (lists, [user, _, answer]) = prompt_of(&tokenizer.replace("<|json|>", "<|answer|>"));
+    assert_eq!((&lists.prefix, &lists.suffix), (&vec![user.unwrap()], &vec![answer.unwrap()]));
+    assert!(!lists.normal_form && !lists.leading_space);
+    let (other, _) = prompt_of(&tokenizer.replace("<|json|>", "<|other|>"));
+    assert!(other.suffix.is_empty() && !other.normal_form);
+}

@@ -67,7 +67,7 @@ fn a_sweep_measures_refuses_and_reports() {
     assert_eq!(refused.len(), 2);
     assert!(refused[0]["reason"].as_str().unwrap().contains("block-causal"), "{refused:?}");
     // Of the same items by themselves.
-    let args = ["eval", "intents", "--task", "snips", "--data", text(&file), "--json"];
+    let args = ["eval", "intents", "--task", text(&file), "--json"];
     let (eval, _) = json(&[&args[..], &["--threshold", "0.9"]].concat());
     assert_eq!(cells[1]["quality"]["value"], eval["frame"]);
     assert_eq!(cells[1]["cost"]["forwards"]["value"], eval["forwards"]);

@@ -2,11 +2,14 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod device_check;
 mod eval;
+mod html;
 mod image;
 mod infill;
 mod inspect;
+mod lists;
 pub mod live;
 mod logits;
 pub mod options;
@@ -20,6 +23,7 @@ mod run;
 mod solve;
 mod sweep;
 mod table;
+mod texts;
 mod tokenize;
 mod train_filter;
 
@@ -40,7 +44,9 @@ Examples:
   demask quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
   demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4
-  demask eval model.dmk --task snips --data valid.jsonl
+  demask eval model.dmk --task valid.jsonl --budget frame>=85
+  demask compare model-f32 model.dmk --task valid.jsonl --report report.html --budget kl<=0.02
+  demask lists --lengths 3-8 --count 40 > lists.jsonl
   demask policies
   demask run intents --prompt \"play some jazz\" --policy threshold:p=0.8 --cache none --explain
   demask sweep intents --task valid.jsonl --policies threshold:0.9 threshold:0.7 --caches none dual
@@ -78,6 +84,10 @@ enum Command {
     Infill(infill::InfillArgs),
     /// Score a model on a task
     Eval(eval::EvalArgs),
+    /// Measure how far a build of a model is from another one
+    Compare(compare::CompareArgs),
+    /// Write list tasks with known answers
+    Lists(lists::ListsArgs),
     /// Compare ways of decoding on a task
     Sweep(sweep::SweepArgs),
     /// Show what is in a model
@@ -156,6 +166,8 @@ pub fn main() -> ExitCode {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Infill(args)) => infill::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Lists(args)) => lists::run(&args),
         Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),

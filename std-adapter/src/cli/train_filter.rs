@@ -5,7 +5,7 @@ use super::options::{DecodeArgs, MachineArgs, ModelArgs};
 use super::solve::Solver;
 use super::table::thousands;
 use super::{CliError, Problem};
-use crate::harness::task::Task;
+use crate::harness::task::{Kind, Task};
 use crate::load::LoadedModel;
 use crate::runtime::{Memory, Settings};
 use crate::train::{Quality, Traces, Training, trace, train};
@@ -85,6 +85,11 @@ pub(super) fn run(args: &TrainFilterArgs) -> Result<(), CliError> {
     refuse_same_file(&args.model.model, &args.out)?;
     let training = args.training()?;
     let task = Task::load(&args.task).problem()?;
+    if matches!(task.kind(), Kind::Gaps | Kind::Texts) {
+        return Err(CliError::new(
+            "the lines of this task have no prompts; give lines with prompts, utterances or lists",
+        ));
+    }
     let model = args.model.open()?;
     if !model.is_quantized() || args.model.round_to.is_some() {
         return Err(CliError::new(

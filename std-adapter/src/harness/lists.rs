@@ -102,14 +102,18 @@ impl ListTask {
         }
     }
 
-    const fn takes_item(self) -> bool {
+    /// Whether its prompt names one more item.
+    #[must_use]
+    pub const fn takes_item(self) -> bool {
         matches!(
             self,
             Self::InsertIndex | Self::InsertRandom | Self::ReplaceIndex | Self::ReplaceRandom
         )
     }
 
-    const fn takes_index(self) -> bool {
+    /// Whether its prompt names an index.
+    #[must_use]
+    pub const fn takes_index(self) -> bool {
         matches!(self, Self::InsertIndex | Self::RemoveIndex | Self::ReplaceIndex)
     }
 

@@ -193,68 +193,50 @@ impl Frame {
     }
 }
 
-/// Accuracy on a set of examples. The first four are percentages, 0 to 100.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct SnipsScore {
-    /// Answers whose intent and slots are all right.
-    pub frame: f64,
-    /// Answers whose intent is right.
-    pub intent: f64,
-    /// F1 over slots: a slot counts when its name and its value are right.
-    pub slot_f1: f64,
-    /// Answers that are not a frame at all.
-    pub invalid: f64,
-    /// Number of answers.
-    pub n: usize,
+/// What is right about one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Intent and slots are all right.
+    pub frame: bool,
+    /// The intent is right.
+    pub intent: bool,
+    /// It is not a frame at all.
+    pub invalid: bool,
+    /// Slots of the example whose name and value are in the answer.
+    pub right_slots: usize,
+    /// Slots of the answer that the example does not have.
+    pub wrong_slots: usize,
+    /// Slots of the example that the answer does not have.
+    pub missed_slots: usize,
 }
 
-/// Counts from which a [`SnipsScore`] is made, one answer at a time.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SnipsTally {
-    answers: usize,
-    frames: usize,
-    intents: usize,
-    invalid: usize,
-    true_slots: usize,
-    false_slots: usize,
-    missed_slots: usize,
-}
-
-impl SnipsTally {
-    /// Scores one answer, the text up to the first end token.
-    pub fn add(&mut self, example: &Example, answer: &str) {
-        let (_, gold) = example.render();
-        // A rendered example is a frame; were it not one, nothing would count as right.
-        let gold = Frame::parse(&gold);
-        let gold_slots = gold.as_ref().map_or(&[][..], |gold| &gold.slots);
-        self.answers += 1;
-        let Some(found) = Frame::parse(answer) else {
-            self.invalid += 1;
-            self.missed_slots += gold_slots.len();
-            return;
-        };
-        self.intents += usize::from(gold.as_ref().is_some_and(|g| g.intent == found.intent));
-        self.frames += usize::from(gold.as_ref() == Some(&found));
-        let right = common(gold_slots, &found.slots);
-        self.true_slots += right;
-        self.false_slots += found.slots.len() - right;
-        self.missed_slots += gold_slots.len() - right;
-    }
-
-    /// The score so far; all zero before the first answer.
+impl Verdict {
+    /// Numerator and denominator of the F1 score over slots, to be summed over examples.
     #[must_use]
-    pub fn score(&self) -> SnipsScore {
-        let percent = |count: usize| 100.0 * count as f64 / self.answers.max(1) as f64;
-        let right = 2.0 * self.true_slots as f64;
-        let wrong = (self.false_slots + self.missed_slots) as f64;
-        SnipsScore {
-            frame: percent(self.frames),
-            intent: percent(self.intents),
-            // The small term is the training script's guard against 0 / 0.
-            slot_f1: 100.0 * right / (right + wrong + 1e-9),
-            invalid: percent(self.invalid),
-            n: self.answers,
-        }
+    pub fn slots(&self) -> (usize, usize) {
+        let right = 2 * self.right_slots;
+        (right, right + self.wrong_slots + self.missed_slots)
+    }
+}
+
+/// Judges one answer, the text up to the first end token.
+#[must_use]
+pub fn judge(example: &Example, answer: &str) -> Verdict {
+    let (_, gold) = example.render();
+    // A rendered example is a frame; were it not one, nothing would count as right.
+    let gold = Frame::parse(&gold);
+    let gold_slots = gold.as_ref().map_or(&[][..], |gold| &gold.slots);
+    let found = Frame::parse(answer);
+    let found_slots = found.as_ref().map_or(&[][..], |found| &found.slots);
+    let intent = |frame: &Option<Frame>| frame.as_ref().map(|frame| frame.intent.clone());
+    let right = common(gold_slots, found_slots);
+    Verdict {
+        frame: found.is_some() && gold == found,
+        intent: found.is_some() && intent(&gold) == intent(&found),
+        invalid: found.is_none(),
+        right_slots: right,
+        wrong_slots: found_slots.len() - right,
+        missed_slots: gold_slots.len() - right,
     }
 }
 
@@ -267,25 +249,6 @@ fn common(a: &[(String, String)], b: &[(String, String)]) -> usize {
         j += usize::from(x >= y);
     }
     count
-}
-
-/// Scores `decode`, which turns an utterance in normal form into the text of an answer, on every
-/// example. `progress` is told the tally after each.
-///
-/// # Errors
-/// The first error of `decode`.
-pub fn evaluate<E>(
-    examples: &[Example],
-    mut decode: impl FnMut(&str) -> Result<String, E>,
-    mut progress: impl FnMut(&SnipsTally),
-) -> Result<SnipsScore, E> {
-    let mut tally = SnipsTally::default();
-    for example in examples {
-        let (utterance, _) = example.render();
-        tally.add(example, &decode(&utterance)?);
-        progress(&tally);
-    }
-    Ok(tally.score())
 }
 
 #[cfg(test)]

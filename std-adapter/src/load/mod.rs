@@ -1,5 +1,6 @@
 //! A model as the user names it: an image, a GGUF file, a Hugging Face folder, or the bundled model.
 
+mod digest;
 mod error;
 mod source;
 mod text;

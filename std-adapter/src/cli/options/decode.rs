@@ -80,8 +80,7 @@ impl DecodeArgs {
     /// [`CliError`] if the text does not fit the canvas, or options contradict each other.
     pub fn decoding(&self, model: &LoadedModel, prompt: usize) -> Result<Decoding, CliError> {
         let config = model.config();
-        let room = (config.context as usize).saturating_sub(prompt);
-        let length = self.gen_length.unwrap_or_else(|| DEFAULT_LENGTH.min(room).max(1));
+        let length = self.length(config, prompt);
         let canvas = self.canvas(config, prompt, length)?;
         let mut decoding = self.definite(model, length, canvas)?;
         decoding.prompt = prompt;
@@ -94,6 +93,13 @@ impl DecodeArgs {
             }
         });
         decoding.checked()
+    }
+
+    /// Tokens to generate after a prompt of `prompt` tokens.
+    #[must_use]
+    pub fn length(&self, config: &ModelConfig, prompt: usize) -> usize {
+        let room = (config.context as usize).saturating_sub(prompt);
+        self.gen_length.unwrap_or_else(|| DEFAULT_LENGTH.min(room).max(1))
     }
 
     /// Says how it is decoded, if that is asked for.

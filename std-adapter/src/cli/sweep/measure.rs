@@ -52,7 +52,7 @@ impl Bench<'_> {
     }
 
     fn answer(&self, at: usize, decode: &DecodeArgs) -> Result<Answer, Unsolved> {
-        let answer = self.solver.solve(&self.task.prompt(at), decode)?;
+        let answer = self.solver.solve(self.task, at, decode)?;
         self.bar.inc(1);
         Ok(answer)
     }
@@ -66,11 +66,9 @@ impl Bench<'_> {
 
     fn numbers(&self, answers: &[Answer]) -> Measured {
         let list = |number: fn(&Answer) -> f64| answers.iter().map(number).collect();
-        let right = |(at, answer): (usize, &Answer)| {
-            f64::from(u8::from(self.task.is_right(at, &answer.text)))
-        };
+        let quality = |(at, answer): (usize, &Answer)| self.task.quality(at, &answer.reply);
         Measured {
-            quality: answers.iter().enumerate().map(right).collect(),
+            quality: answers.iter().enumerate().map(quality).collect(),
             forwards: list(|answer| f64::from(answer.forwards)),
             rows: list(|answer| answer.rows as f64),
             // Digits below a microsecond mean nothing, and would not read back as they are.

@@ -18,7 +18,7 @@ mod report;
 mod statistics;
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs};
-use super::solve::Solver;
+use super::solve::{Solver, refuse_texts};
 use super::{CliError, Problem};
 use crate::atomic::write_atomic_bytes;
 use crate::harness::task::Task;
@@ -41,7 +41,7 @@ const PAGE: &str = "index.html";
 pub(super) struct SweepArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// JSON lines: {"prompt": ..., "answer": ...} or {"intent": ..., "segments": [...]}
+    /// JSON lines with prompts and answers, utterances and frames, lists, or texts with gaps
     #[arg(long, value_name = "FILE")]
     task: PathBuf,
     /// Only the first N items
@@ -124,6 +124,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<(), CliError> {
     if task.is_empty() {
         return Err(CliError::new("--limit 0 leaves nothing to measure; give a larger number"));
     }
+    refuse_texts(&task)?;
     let model = args.model.open()?;
     let runtime = args.model.runtime(&model)?;
     let solver = Solver { model: &model, runtime: &runtime, kernels: args.machine.kernels };
@@ -166,7 +167,7 @@ fn dependence(solver: &Solver<'_>, task: &Task, common: &DecodeArgs) -> Result<S
         }
     }
     let baseline = Cell::baseline().decode(common);
-    let model = solver.fingerprint(&task.prompt(0), &baseline)?;
+    let model = solver.fingerprint(task, &baseline)?;
     let DecodeArgs { gen_length, seed, temperature, .. } = common;
     Ok(format!(
         "{model} {:?} {gen_length:?} {seed} {temperature:?} {}",
@@ -211,7 +212,7 @@ fn write_reports(
         model: name(&args.model.model),
         family: model.config().architecture.name().to_owned(),
         task: name(&args.task),
-        measure: task.measure().to_owned(),
+        measure: task.kind().measure().to_owned(),
         items: task.len(),
     };
     let report = Report::new(about, cells, records)?;

@@ -1,40 +1,20 @@
 //! The results of a sweep for people: one page that needs nothing from elsewhere.
 
-use super::plot::{draw, short};
+use super::super::html::axis::short;
+use super::super::html::{escape, push, start};
+use super::plot::draw;
 use super::report::{Report, Row};
-use super::statistics::Estimate;
+use crate::harness::statistics::Estimate;
 use crate::methods::Cost;
-use std::fmt::Write;
 
-const STYLE: &str = include_str!("page.css");
 /// Colours that there are; the next cache plans have rings of the same ones.
 const COLOURS: usize = 8;
-
-/// Text as HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 /// The page.
 pub(super) fn write(report: &Report) -> String {
     let about = &report.about;
     let title = format!("{} on {}", about.model, about.task);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <title>demask sweep: {0}</title>\n<style>\n{STYLE}</style>\n<h1>{0}</h1>\n",
-        escape(&title)
-    );
+    let mut page = start("demask sweep", &title);
     introduction(&mut page, report);
     plots(&mut page, report);
     published(&mut page, report);
@@ -224,10 +204,4 @@ fn times(gain: Estimate) -> String {
 
 fn signed(points: Estimate) -> String {
     format!("{:+.1} <small>± {:.1}</small>", points.value, points.error)
-}
-
-fn push(page: &mut String, part: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = page.write_fmt(part);
-    page.push('\n');
 }

@@ -1,6 +1,7 @@
 //! Quality against a cost as inline SVG.
 
-use super::page::escape;
+use super::super::html::axis::{Axis, log_ticks, short, tick_text, ticks};
+use super::super::html::{escape, push};
 use super::report::Row;
 use std::fmt::Write;
 
@@ -14,53 +15,6 @@ const BOTTOM: f64 = 48.0;
 const LINE: f64 = 14.0;
 /// Width of a letter, at most.
 const LETTER: f64 = 7.0;
-
-/// A range of values on a stretch of the picture.
-struct Axis {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
-}
-
-impl Axis {
-    fn at(&self, value: f64) -> f64 {
-        self.from + (self.to - self.from) * (value - self.low) / (self.high - self.low)
-    }
-}
-
-/// Round numbers from `low` to `high`, about `count` of them.
-fn ticks(low: f64, high: f64, count: f64) -> Vec<f64> {
-    let raw = ((high - low) / count).max(1e-9);
-    let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw);
-    let step = step.unwrap_or(raw);
-    let first = (low / step).ceil() as i64;
-    let last = (high / step).floor() as i64;
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-/// 1, 2, 5, 10, ... from `low` to `high`.
-fn log_ticks(low: f64, high: f64) -> Vec<f64> {
-    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(power)));
-    all.filter(|tick| (low..=high).contains(tick)).collect()
-}
-
-/// A number with as many digits as it needs.
-pub(super) fn short(value: f64) -> String {
-    match value.abs() {
-        v if v >= 100.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 0.1 || v == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
-    }
-}
-
-fn tick_text(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
 
 /// One picture: every row a point, those that nothing beats joined. `class_of` gives a point's colour.
 pub(super) fn draw(
@@ -179,26 +133,5 @@ fn labels(svg: &mut String, rows: &[Row], cost: usize, place: &impl Fn(&Row) -> 
         let (class, x) = if fits { ("name", x + 4.0) } else { ("end name", x - 4.0) };
         let name = escape(label);
         push(svg, format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{at:.1}\">{name}</text>"));
-    }
-}
-
-fn push(svg: &mut String, part: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = svg.write_fmt(part);
-    svg.push('\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        assert_eq!(ticks(0.0, 100.0, 5.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        let of = ticks(37.2, 43.9, 6.0);
-        assert!(of.len() >= 3 && of.iter().all(|t| (37.2..=43.9).contains(t)), "{of:?}");
-        assert_eq!(log_ticks(0.9, 60.0), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0]);
-        assert_eq!((tick_text(20.0), tick_text(0.05)), ("20".into(), "0.05".into()));
-        assert_eq!((short(0.0123), short(1234.5)), ("0.0123".into(), "1234".into()));
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Record {
 /// One number per item.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measured {
-    /// 1 for a right answer, 0 for a wrong one.
+    /// 1 for a right answer, 0 for a wrong one; for several gaps, the share that is right.
     pub(super) quality: Vec<f64>,
     pub(super) forwards: Vec<f64>,
     pub(super) rows: Vec<f64>,

@@ -1,14 +1,8 @@
-//! Means, gains over the baseline with their standard errors, and what nothing beats.
+//! Gains over the baseline with their standard errors, and what nothing beats.
 
 use super::record::Measured;
+use crate::harness::statistics::{Estimate, mean, ratio};
 use crate::methods::Cost;
-
-/// A number and its standard error.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub(super) struct Estimate {
-    pub(super) value: f64,
-    pub(super) error: f64,
-}
 
 /// One cell beside the baseline.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -42,28 +36,13 @@ pub(super) fn compare(cell: &Measured, baseline: &Measured) -> Summary {
         quality: mean(&quality),
         difference: mean(&difference),
         cost: Cost::ALL.map(|cost| mean(cell.cost(cost))),
-        gain: Cost::ALL.map(|cost| ratio(baseline.cost(cost), cell.cost(cost))),
+        gain: Cost::ALL.map(|cost| gain(baseline.cost(cost), cell.cost(cost))),
     }
 }
 
-/// Mean with its standard error; of one item that is unknown, and 0 is said.
-pub(super) fn mean(list: &[f64]) -> Estimate {
-    let n = list.len().max(1) as f64;
-    let value = list.iter().sum::<f64>() / n;
-    let squares: f64 = list.iter().map(|x| (x - value).powi(2)).sum();
-    let error = if list.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
-    Estimate { value, error }
-}
-
-/// Ratio of two means over the same items; the error is that of its linear approximation.
-pub(super) fn ratio(above: &[f64], below: &[f64]) -> Estimate {
-    let (a, b) = (mean(above).value, mean(below).value);
-    if b <= 0.0 {
-        return Estimate { value: 1.0, error: 0.0 };
-    }
-    let value = a / b;
-    let rest: Vec<f64> = above.iter().zip(below).map(|(a, b)| a - value * b).collect();
-    Estimate { value, error: mean(&rest).error / b }
+/// How many times less `cost` is than the baseline's; of what costs nothing that is unknown, and 1 is said.
+fn gain(baseline: &[f64], cost: &[f64]) -> Estimate {
+    ratio(baseline, cost).unwrap_or(Estimate { value: 1.0, error: 0.0 })
 }
 
 /// Which points no other one beats: none has at least the quality for less, or more for as much.
@@ -104,30 +83,6 @@ pub(super) fn judge(published: f64, gain: Estimate, difference: Estimate) -> Ver
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn near(a: f64, b: f64) -> bool {
-        (a - b).abs() < 1e-9
-    }
-
-    #[test]
-    fn means_and_errors() {
-        let of = mean(&[1.0, 2.0, 3.0, 4.0]);
-        assert!(near(of.value, 2.5) && near(of.error, (5.0f64 / 3.0 / 4.0).sqrt()));
-        assert_eq!(mean(&[7.0]), Estimate { value: 7.0, error: 0.0 });
-        assert_eq!(mean(&[]).value, 0.0);
-    }
-
-    #[test]
-    fn a_constant_ratio_has_no_error() {
-        let of = ratio(&[4.0, 8.0, 20.0], &[1.0, 2.0, 5.0]);
-        assert!(near(of.value, 4.0) && near(of.error, 0.0));
-        // Against the spread of many resamples: items 2/1 and 4/1 in equal parts.
-        let (above, below): (Vec<f64>, Vec<f64>) =
-            (0..100).map(|i| (if i % 2 == 0 { 2.0 } else { 4.0 }, 1.0)).unzip();
-        let of = ratio(&above, &below);
-        assert!(near(of.value, 3.0) && (of.error - 0.1).abs() < 0.001, "{of:?}");
-        assert_eq!(ratio(&[1.0], &[0.0]).value, 1.0);
-    }
 
     #[test]
     fn the_front_has_what_nothing_beats() {

@@ -1,0 +1,147 @@
+//! Distributions, likelihoods and decodes of two builds.
+
+use super::super::eval::progress;
+use super::super::options::DecodeArgs;
+use super::super::solve::{Answer, Solver};
+use super::super::texts::{BoundArgs, Rows, TextPiece};
+use super::super::{CliError, Problem};
+use super::report::{Decoded, PairedScore};
+use crate::detect::Choice;
+use crate::harness::comparison::{Comparison, Distance, PiecePair};
+use crate::harness::masks::Key;
+use crate::harness::statistics::{mean, ratio};
+use crate::harness::task::{Mark, Task};
+use crate::harness::trajectory::agreement;
+use crate::load::LoadedModel;
+use crate::runtime::{Memory, Runtime, Settings};
+use demask::decode::Needs;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+/// One of the two.
+#[derive(Clone, Copy)]
+pub(super) struct Build<'a> {
+    pub(super) model: &'a LoadedModel,
+    pub(super) runtime: &'a Runtime<'a>,
+}
+
+/// Everything that both are measured with.
+pub(super) struct Comparer<'a> {
+    pub(super) builds: [Build<'a>; 2],
+    pub(super) task: &'a Task,
+    pub(super) bound: &'a BoundArgs,
+    pub(super) decode: &'a DecodeArgs,
+    pub(super) kernels: Choice,
+    pub(super) pool: ThreadPool,
+}
+
+impl Comparer<'_> {
+    /// Both on the same masks, each piece of text on one thread.
+    pub(super) fn distributions(&self) -> Result<Comparison, CliError> {
+        let pieces = self.bound.pieces(self.task, self.builds[0].model, self.decode)?;
+        let bar = progress(pieces.len(), "pieces of text")?;
+        let one = |(number, text): (usize, &TextPiece)| {
+            let pair = self.pair(number as u64, text);
+            bar.inc(1);
+            pair
+        };
+        let pairs: Result<Vec<PiecePair>, CliError> =
+            self.pool.install(|| pieces.par_iter().enumerate().map(one).collect());
+        bar.finish_and_clear();
+        Ok(Comparison::of(&pairs?))
+    }
+
+    fn pair(&self, number: u64, text: &TextPiece) -> Result<PiecePair, CliError> {
+        let piece = &text.piece;
+        let settings = Settings {
+            canvas: piece.canvas.len(),
+            threads: 1,
+            kernels: self.kernels,
+            needs: Needs::NONE,
+        };
+        let mut memory = [Memory::default(), Memory::default()];
+        let [memory_a, memory_b] = &mut memory;
+        let mut a = self.builds[0].runtime.network(&settings, memory_a).problem()?;
+        let mut b = self.builds[1].runtime.network(&settings, memory_b).problem()?;
+        let mask = self.builds[0].model.config().mask_id;
+        let key = Key { seed: self.decode.seed, piece: number };
+        let mut pair =
+            PiecePair::measure(piece, self.bound.draws as usize, key, mask, |canvas, places| {
+                let (a, b) = (Rows::of(&mut *a, canvas)?, Rows::of(&mut *b, canvas)?);
+                let distance = |at: &usize| {
+                    let truth = piece.canvas.get(*at).copied().unwrap_or(mask);
+                    Distance::of(a.row(*at), b.row(*at), mask, truth)
+                };
+                Ok::<_, CliError>(places.iter().map(distance).collect())
+            })?;
+        pair.set_text(text.chars, text.bytes);
+        Ok(pair)
+    }
+
+    fn solver(&self, build: usize) -> Solver<'_> {
+        let Build { model, runtime } = self.builds[build];
+        Solver { model, runtime, kernels: self.kernels }
+    }
+
+    /// How items are decoded, in words.
+    pub(super) fn method(&self) -> Result<String, CliError> {
+        let decoding = self.solver(0).decoding(self.task, 0, self.decode)?;
+        self.decode.announce(&decoding);
+        Ok(decoding.to_string())
+    }
+
+    /// Both answer every item.
+    pub(super) fn decodes(&self) -> Result<Decoded, CliError> {
+        let bar = progress(2 * self.task.len(), "answers")?;
+        let answers =
+            |build| self.solver(build).solve_all(self.task, self.decode, (&self.pool, &bar));
+        let (a, b) = (answers(0)?, answers(1)?);
+        bar.finish_and_clear();
+        Ok(self.decoded(&a, &b))
+    }
+
+    fn decoded(&self, a: &[Answer], b: &[Answer]) -> Decoded {
+        let pairs = || a.iter().zip(b);
+        let paths: Vec<(f64, f64)> = pairs()
+            .map(|(a, b)| agreement(&a.steps, &b.steps))
+            .map(|(alike, all)| (alike as f64, all as f64))
+            .collect();
+        let (alike, all): (Vec<f64>, Vec<f64>) = paths.iter().copied().unzip();
+        let share = |flags: Vec<bool>| {
+            let list: Vec<f64> = flags.iter().map(|flag| f64::from(u8::from(*flag))).collect();
+            mean(&list).times(100.0)
+        };
+        let [marks_a, marks_b] = [a, b].map(|answers| self.marks(answers));
+        let group = |name: Option<&'static str>| {
+            let own = |marks: &[Vec<Mark>]| {
+                let own = marks.iter().enumerate();
+                let own = own.filter(|(at, _)| name.is_none() || self.task.group(*at) == name);
+                own.map(|(_, marks)| marks.clone()).collect::<Vec<_>>()
+            };
+            PairedScore::all(self.task, &own(&marks_a), &own(&marks_b))
+        };
+        let mut names: Vec<&'static str> = Vec::new();
+        for name in (0..a.len()).filter_map(|at| self.task.group(at)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let forwards = |answers: &[Answer]| {
+            mean(&answers.iter().map(|answer| f64::from(answer.forwards)).collect::<Vec<_>>())
+        };
+        Decoded {
+            trajectory: ratio(&alike, &all).unwrap_or_default().times(100.0),
+            same_path: share(pairs().map(|(a, b)| a.steps == b.steps).collect()),
+            same_answers: share(pairs().map(|(a, b)| a.reply == b.reply).collect()),
+            until_divergence: paths.iter().map(|(alike, all)| alike / all.max(1.0)).collect(),
+            forwards: [forwards(a), forwards(b)],
+            scores: group(None),
+            groups: names.into_iter().map(|name| (name, group(Some(name)))).collect(),
+        }
+    }
+
+    fn marks(&self, answers: &[Answer]) -> Vec<Vec<Mark>> {
+        let answers = answers.iter().enumerate();
+        answers.map(|(at, answer)| self.task.marks(at, &answer.reply)).collect()
+    }
+}
