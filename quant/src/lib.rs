@@ -8,6 +8,7 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
+pub mod calibrated;
 mod filter;
 pub mod ggml;
 mod image;
