@@ -15,12 +15,14 @@
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
 //! | [`usage`] | memory that was used |
 //! | [`methods`] | every decoder and cache by name, and presets |
+//! | [`calibrate`] | what a model's activations say about rounding its weights |
 //! | [`train`] | the network of `learn2pd`, trained for a model |
 //! | [`harness`] | tasks and their scores |
 //! | [`cli`] | the `demask` command |
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod calibrate;
 pub mod chat;
 pub mod cli;
 pub mod detect;
@@ -31,6 +33,7 @@ pub mod mmap;
 pub mod npy;
 pub mod pool;
 pub mod prompt;
+mod random;
 pub mod read;
 pub mod reference;
 pub mod runtime;

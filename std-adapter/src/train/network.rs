@@ -1,6 +1,6 @@
 //! The network while it is being trained.
 
-use super::random::Random;
+use crate::random::Random;
 use super::traces::Traces;
 use demask::decode::CommitFilter;
 use demask::math::sqrt;
