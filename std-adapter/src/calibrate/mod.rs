@@ -23,8 +23,6 @@ mod layers;
 mod partial;
 mod setup;
 mod texts;
-#[cfg(test)]
-mod tests;
 
 pub use budget::{Budget, Sensitivity, choose, sensitivities};
 pub use canvases::{Canvas, Masks, Settings, canvases};

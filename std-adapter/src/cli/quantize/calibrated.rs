@@ -4,160 +4,23 @@ use super::super::image::{sections_of, write};
 use super::super::processor::layout_for;
 use super::super::{CliError, Problem};
 use super::report::{self, Comparison, Findings};
+use super::options::{MaskName, MethodName};
 use super::{QuantizeArgs, TypeName, all_cores};
 use crate::calibrate::{
-    self, Budget, Canvas, Divergence, Formats, Masks, Method, Outcome, Partial, RowWeights,
-    Sensitivity, Settings, Setup, Shown, Text, choose, sensitivities,
+    self, Canvas, Divergence, Formats, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup,
+    Shown, Text,
 };
 use crate::detect::Choice;
 use crate::load::LoadedModel;
 use crate::runtime::{Memory, Runtime, Settings as RunSettings};
-use clap::{Args, ValueEnum};
 use demask::ModelImage;
 use demask::decode::Needs;
 use demask::image::TensorRole;
-use demask::packed::{Format, Group, WeightFormat};
 use demask_quant::calibrated::QuantizedWeights;
-use demask_quant::{
-    BoxError, Quantization, Rotated, Sections, WeightSource, image_bytes, pack_image,
-};
+use demask_quant::{Quantization, Rotated, Sections, WeightSource, pack_image};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// Canvases on which each matrix is measured for a budget.
-const PROBES: usize = 48;
-/// Times that a budget of divergence is adjusted to what was measured.
-const ROUNDS: usize = 4;
-
-/// How weights are rounded, as the command line spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodName {
-    /// To nearest, on scales of least squared error
-    Rtn,
-    /// To nearest, on scales of least error weighted by the inputs
-    Importance,
-    /// With error feedback: what rounding did to a weight, the others of its row make up for
-    Gptq,
-}
-
-impl MethodName {
-    fn method(self) -> Method {
-        match self {
-            Self::Rtn => Method::Nearest,
-            Self::Importance => Method::Importance,
-            Self::Gptq => Method::Gptq,
-        }
-    }
-}
-
-/// How calibration canvases are masked, as the command line spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MaskName {
-    /// At every ratio
-    Stratified,
-    /// Not at all, for comparison
-    None,
-}
-
-impl MaskName {
-    fn masks(self) -> Masks {
-        match self {
-            Self::Stratified => Masks::Stratified,
-            Self::None => Masks::None,
-        }
-    }
-}
-
-/// Options of calibrated rounding.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Calibration")]
-pub(super) struct CalibrationArgs {
-    /// How weights are rounded; importance and gptq need --calibrate
-    #[arg(long, value_enum, value_name = "METHOD", default_value = "rtn")]
-    method: MethodName,
-    /// Texts to calibrate on, JSON lines: {"prompt", "answer"}, {"intent", "segments"} or {"text"}
-    #[arg(long, value_name = "FILE")]
-    calibrate: Option<PathBuf>,
-    /// Canvases made of them
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    canvases: u32,
-    /// How they are masked
-    #[arg(long, value_enum, value_name = "MASKS", default_value = "stratified")]
-    calibrate_masks: MaskName,
-    /// Share of the canvases that the model's own decoding leaves, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = Settings::default().snapshots)]
-    snapshots: f64,
-    /// Tokens of an answer on a canvas [default: the longest answer and one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    answer_length: Option<u16>,
-    /// Seed of the masks
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Rotate the residual stream by a Hadamard matrix, folded into the weights
-    #[arg(long)]
-    rotate: bool,
-    /// Give matrices 4 or 8 bits so that the image has at most so many bytes (600k, 2M)
-    #[arg(long, value_name = "BYTES", value_parser = bytes, conflicts_with = "max_kl")]
-    size: Option<u64>,
-    /// Give matrices 4 or 8 bits so that the divergence from the float model is at most so many nats
-    #[arg(long, value_name = "NATS")]
-    max_kl: Option<f64>,
-    /// Texts to measure the divergence from the float model on, in the same forms
-    #[arg(long, value_name = "FILE")]
-    held_out: Option<PathBuf>,
-    /// Measure the other methods on them as well, and calibration without masks
-    #[arg(long, requires = "held_out")]
-    compare: bool,
-}
-
-/// A number of bytes, with k or M behind it for thousands or millions.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1_000),
-        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
-    };
-    let count: u64 = digits.parse().map_err(|_| "give a number of bytes, as 600k or 2M")?;
-    count.checked_mul(unit).ok_or_else(|| "that many bytes there are not".into())
-}
-
-impl CalibrationArgs {
-    /// Whether anything here changes what is stored.
-    pub(super) fn changes_weights(&self) -> bool {
-        self.calibrate.is_some() || self.rotate
-    }
-
-    /// Refuses what needs texts without them, and what cannot be.
-    pub(super) fn check(&self) -> Result<(), CliError> {
-        let budget = self.size.is_some() || self.max_kl.is_some();
-        let needs = if self.method != MethodName::Rtn { Some("--method importance and gptq look") }
-            else if budget { Some("budgets look") }
-            else if self.held_out.is_some() { Some("--held-out compares with calibration, which looks") }
-            else { None };
-        if let (Some(needs), None) = (needs, &self.calibrate) {
-            return Err(CliError::new(format!(
-                "{needs} at what the model does with its weights: give --calibrate FILE, JSON lines with \
-                 \"prompt\" and \"answer\", or \"text\""
-            )));
-        }
-        if !(0.0..=1.0).contains(&self.snapshots) {
-            return Err(CliError::new("--snapshots must lie between 0 and 1"));
-        }
-        if self.max_kl.is_some_and(|limit| !(limit > 0.0)) {
-            return Err(CliError::new("--max-kl must be above 0"));
-        }
-        Ok(())
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            canvases: self.canvases as usize,
-            masks: self.calibrate_masks.masks(),
-            snapshots: self.snapshots,
-            seed: self.seed,
-        }
-    }
-}
 
 pub(super) fn run(
     args: &QuantizeArgs,
@@ -191,11 +54,11 @@ pub(super) fn run(
 }
 
 /// What is to be done.
-struct Job<'a> {
-    args: &'a QuantizeArgs,
+pub(super) struct Job<'a> {
+    pub(super) args: &'a QuantizeArgs,
     model: &'a LoadedModel,
     source: &'a dyn WeightSource,
-    sections: Sections,
+    pub(super) sections: Sections,
     threads: usize,
 }
 
@@ -291,23 +154,23 @@ impl Job<'_> {
 }
 
 /// A job with everything that calibration starts from.
-struct Run<'a> {
-    job: &'a Job<'a>,
-    setup: &'a Setup<'a>,
+pub(super) struct Run<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) setup: &'a Setup<'a>,
     texts: &'a [Text],
-    shown: &'a Shown,
+    pub(super) shown: &'a Shown,
 }
 
 /// Rounded weights, and what that did.
-struct Done<'s> {
-    weights: QuantizedWeights<'s>,
+pub(super) struct Done<'s> {
+    pub(super) weights: QuantizedWeights<'s>,
     outcomes: Vec<Outcome>,
     partial: Option<Partial>,
 }
 
 impl<'a> Run<'a> {
     /// Rounds all matrices, with a progress bar if standard error is a terminal.
-    fn round<'s>(
+    pub(super) fn round<'s>(
         &self,
         shown: &'s Shown,
         formats: &'s Formats,
@@ -330,7 +193,7 @@ impl<'a> Run<'a> {
         Ok(Done { weights: layered.weights, outcomes, partial: layered.partial })
     }
 
-    fn bar(&self, what: &str) -> Result<ProgressBar, CliError> {
+    pub(super) fn bar(&self, what: &str) -> Result<ProgressBar, CliError> {
         let matrices = TensorRole::all(&self.setup.config).filter(|role| !role.stays_f32()).count();
         let style = format!("{what} {{bar:40}} {{pos}}/{{len}} {{msg}}, {{eta}} left");
         Ok(ProgressBar::new(matrices as u64)
@@ -338,7 +201,7 @@ impl<'a> Run<'a> {
     }
 
     /// How far the engine is from the float model with these weights.
-    fn divergence(
+    pub(super) fn divergence(
         &self,
         quantized: &QuantizedWeights<'_>,
         canvases: &[Canvas],
@@ -401,80 +264,5 @@ impl<'a> Run<'a> {
             }
         }
         Ok(all)
-    }
-
-    /// Chooses formats under the budget.
-    fn choose(&self, formats: &mut Formats, findings: &mut Findings) -> Result<(), CliError> {
-        let args = &self.job.args.calibration;
-        let step = self.shown.canvases.len().div_ceil(PROBES).max(1);
-        let probes: Vec<Canvas> = self.shown.canvases.iter().step_by(step).cloned().collect();
-        let distributions = self.setup.distributions(&probes).problem()?;
-        let bar = self.bar("measuring")?;
-        let mut progress = |_: &Sensitivity| bar.inc(1);
-        let (config, source) = (&self.setup.config, self.setup.source);
-        let pool = self.setup.pool().problem()?;
-        let found =
-            pool.install(|| sensitivities(&distributions, config, source, &mut progress)).problem()?;
-        bar.finish_and_clear();
-        match (args.size, args.max_kl) {
-            (Some(size), _) => {
-                let least = self.least_bytes()?;
-                let Some(spare) = size.checked_sub(least) else {
-                    return Err(CliError::new(format!(
-                        "an image of this model has at least {least} bytes, with 4 bits everywhere; \
-                         --size must not be smaller"
-                    )));
-                };
-                let (chosen, _) = choose(&found, Budget::Bytes(spare));
-                formats.chosen = chosen;
-            }
-            (None, Some(limit)) => {
-                // What is measured tells how far the sum of the sensitivities is off.
-                let mut factor = 0.0;
-                for round in 0..ROUNDS {
-                    let (chosen, expected) = choose(&found, Budget::Divergence { limit, factor });
-                    let all_eight = chosen.values().all(|format| *format == Format::Q8);
-                    formats.chosen = chosen;
-                    let done = self.round(self.shown, formats, args.method.method(), None)?;
-                    let measured = self.divergence(&done.weights, &probes)?.mean;
-                    if measured <= limit {
-                        break;
-                    }
-                    if all_eight || round + 1 == ROUNDS {
-                        return Err(CliError::new(format!(
-                            "the divergence is {measured:.4} nats with as many 8-bit matrices as were \
-                             tried; give a larger --max-kl"
-                        )));
-                    }
-                    factor = (measured / expected).max(factor * 1.2);
-                }
-            }
-            (None, None) => {}
-        }
-        findings.sensitivities = found;
-        Ok(())
-    }
-
-    /// Size of the image with 4 bits everywhere.
-    fn least_bytes(&self) -> Result<u64, CliError> {
-        let quantization = Quantization::keep(layout_for(self.job.args.processor));
-        image_bytes(&self.job.sections, quantization, &FourBits).problem()
-    }
-}
-
-/// Weights of which nothing is known but that they will have 4 bits.
-struct FourBits;
-
-impl WeightSource for FourBits {
-    fn read_rows(&self, _: TensorRole, _: usize, _: &mut [f32]) -> Result<(), BoxError> {
-        Err("there are no weights".into())
-    }
-
-    fn exact_format(&self, _: TensorRole) -> Option<WeightFormat> {
-        Some(WeightFormat::Q4)
-    }
-
-    fn read_groups(&self, _: TensorRole, _: usize, _: &mut [Group]) -> Result<bool, BoxError> {
-        Err("there are no weights".into())
     }
 }

@@ -1,6 +1,8 @@
 //! `demask quantize`: any model to an image, or a GGUF file to another.
 
+mod budget;
 mod calibrated;
+mod options;
 mod report;
 
 use super::image::{refuse_same_file, sections_of, write};
@@ -77,7 +79,7 @@ pub(super) struct QuantizeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     #[command(flatten)]
-    calibration: calibrated::CalibrationArgs,
+    calibration: options::CalibrationArgs,
     #[command(flatten)]
     reading: SourceArgs,
     /// Print one JSON object
