@@ -233,12 +233,7 @@ impl Layer {
     }
 
     /// Second half of a layer: adds what the feed-forward network and the experts make of `x`.
-    fn feed_forward(
-        &self,
-        l: u32,
-        x: &mut [f32],
-        observe: &mut Observer<'_>,
-    ) -> ControlFlow<()> {
+    fn feed_forward(&self, l: u32, x: &mut [f32], observe: &mut Observer<'_>) -> ControlFlow<()> {
         let normed = self.ffn_norm.apply(x);
         if let Some(dense) = &self.dense {
             let first = if dense.gate.is_some() { TensorRole::Gate } else { TensorRole::Up };

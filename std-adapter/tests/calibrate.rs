@@ -112,7 +112,8 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
         let setup = Setup::new(CONFIG, &Noise, threads).unwrap();
         let (shown, formats) = (shown(&setup), formats());
         let (layered, outcomes) = rounded(&setup, &shown, &formats, method, None);
-        let canvases = setup.canvases(&texts(), &Settings { seed: 9, ..settings(Masks::Stratified) });
+        let canvases =
+            setup.canvases(&texts(), &Settings { seed: 9, ..settings(Masks::Stratified) });
         let canvases = canvases.unwrap();
         let stored = |role, rows: Range<usize>, out: &mut [f32]| {
             layered.weights.read_stored(role, rows.start, out)
@@ -167,6 +168,40 @@ fn a_run_that_was_killed_goes_on_to_the_same_end() {
     assert!(!path.exists());
 }
 
+#[test]
+fn every_family_is_rounded_whole() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for entry in std::fs::read_dir(fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let model = LoadedModel::open(&path, true).unwrap();
+        let (config, weights) = (*model.config(), model.weights());
+        let ids =
+            |seed: u32| (0..6).map(|i| (seed + 3 * i * i) % (config.vocab_size - 1)).collect();
+        let texts =
+            [Text { prompt: ids(2), answer: ids(5) }, Text { prompt: ids(7), answer: ids(1) }];
+        let setup = Setup::new(config, &weights, 2).unwrap();
+        let settings = Settings { canvases: 6, snapshots: 0.0, ..Settings::default() };
+        let canvases = setup.canvases(&texts, &settings).unwrap();
+        let causal = config.mask_id == config.vocab_size;
+        assert_eq!(canvases.iter().all(|c| c.mask_ratio(config.mask_id) == 0.0), causal);
+        let shown = setup.show(canvases, &RowWeights::default()).unwrap();
+        let formats =
+            Formats { layers: Format::Q4, embedding: Format::Q8, chosen: BTreeMap::new() };
+        let (_, outcomes) = rounded(&setup, &shown, &formats, Method::Gptq, None);
+        let roles: Vec<_> = outcomes.iter().map(|outcome| outcome.role).collect();
+        let expected = TensorRole::all(&config).filter(|role| !role.stays_f32());
+        assert_eq!(roles.len(), expected.clone().count(), "{}", path.display());
+        assert!(expected.into_iter().all(|role| roles.contains(&role)));
+        for outcome in outcomes {
+            let fine = outcome.error.is_finite() && outcome.error <= outcome.nearest * 1.05;
+            assert!(fine, "{}: {outcome:?}", path.display());
+        }
+    }
+}
+
 fn logits(config: ModelConfig, source: &dyn WeightSource, ids: &[u32]) -> Vec<f32> {
     let read = |role, rows: Range<usize>, out: &mut [f32]| source.read_rows(role, rows.start, out);
     let every: Vec<usize> = (0..ids.len()).collect();
@@ -210,7 +245,8 @@ fn a_rotated_model_is_the_same_model() {
     // Tied, with a norm that has to go into the head.
     let rotated = Rotated::new(&Noise, CONFIG).unwrap();
     assert!(!rotated.config().tied_head);
-    let (before, after) = (logits(CONFIG, &Noise, &[5, 6, 1]), logits(*rotated.config(), &rotated, &[5, 6, 1]));
+    let (before, after) =
+        (logits(CONFIG, &Noise, &[5, 6, 1]), logits(*rotated.config(), &rotated, &[5, 6, 1]));
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4 * 5.0));
     let odd = ModelConfig { model_dim: 36, ..CONFIG };
     assert!(Rotated::new(&Noise, odd).is_err_and(|error| error.to_string().contains("36")));

@@ -69,7 +69,8 @@ pub fn sensitivities(
                 true => tensor.read_rows(rows.start, out),
                 false => source.read_rows(asked, rows.start, out),
             };
-            let model = ReferenceModel::from_rows(*config, read).map_err(CalibrateError::Weights)?;
+            let model =
+                ReferenceModel::from_rows(*config, read).map_err(CalibrateError::Weights)?;
             distributions.against_float(&model).map(|divergence| divergence.mean)
         };
         let padded = |format| stored_bytes(format, rows, cols).next_multiple_of(ALIGN as u64);
@@ -87,7 +88,10 @@ pub fn sensitivities(
 
 /// Chooses the matrices that get Q8; all others get Q4. Also returns the divergence that is then expected.
 #[must_use]
-pub fn choose(sensitivities: &[Sensitivity], budget: Budget) -> (BTreeMap<TensorRole, Format>, f64) {
+pub fn choose(
+    sensitivities: &[Sensitivity],
+    budget: Budget,
+) -> (BTreeMap<TensorRole, Format>, f64) {
     let formats = sensitivities.iter().map(|s| (s.role, Format::Q4));
     let mut formats: BTreeMap<_, _> = formats.collect();
     let mut expected: f64 = sensitivities.iter().map(|s| s.four_bits).sum();

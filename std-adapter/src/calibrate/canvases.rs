@@ -100,7 +100,8 @@ pub fn canvases(
     for (j, place) in ratios.into_iter().enumerate() {
         let text = &texts[if n <= texts.len() { j * texts.len() / n } else { j % texts.len() }];
         let ratio = (place as f64 + 0.5) / n as f64;
-        let masks = ((ratio * text.answer.len() as f64).round() as usize).clamp(1, text.answer.len());
+        let masks =
+            ((ratio * text.answer.len() as f64).round() as usize).clamp(1, text.answer.len());
         let mut order: Vec<usize> = (0..text.answer.len()).collect();
         random.shuffle(&mut order);
         order.truncate(if masked { masks } else { 0 });
@@ -131,7 +132,8 @@ fn station(
 ) -> Result<Vec<u32>, CalibrateError> {
     let (length, total) = (text.answer.len(), text.prompt.len() + text.answer.len());
     let plan_error = |error: PlanError| CalibrateError::Runtime(error.into());
-    let (mut network_memory, mut memory) = (Memory::default(), Memory::for_session(total).map_err(plan_error)?);
+    let (mut network_memory, mut memory) =
+        (Memory::default(), Memory::for_session(total).map_err(plan_error)?);
     let settings =
         RunSettings { canvas: total, threads: 1, kernels: Choice::default(), needs: Needs::NONE };
     let mut network = runtime.network(&settings, &mut network_memory)?;

@@ -104,10 +104,8 @@ fn summary(canvases: &[Sums]) -> Divergence {
     let mean = |(rows, sum): (usize, f64)| (rows > 0).then(|| sum / rows as f64);
     let (rows, sum) = total(&|_| true);
     let overall = mean((rows, sum)).unwrap_or(0.0);
-    let squares: f64 = canvases
-        .iter()
-        .map(|sums| (sums.divergence - overall * sums.rows as f64).powi(2))
-        .sum();
+    let squares: f64 =
+        canvases.iter().map(|sums| (sums.divergence - overall * sums.rows as f64).powi(2)).sum();
     let same: usize = canvases.iter().map(|sums| sums.same_top).sum();
     Divergence {
         rows,

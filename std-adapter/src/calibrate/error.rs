@@ -27,10 +27,14 @@ pub enum CalibrateError {
         reason: String,
     },
     /// No text fits the model.
-    #[error("no text in the file leaves room for an answer on the model's canvas; give shorter ones")]
+    #[error(
+        "no text in the file leaves room for an answer on the model's canvas; give shorter ones"
+    )]
     NoText,
     /// Texts need a vocabulary.
-    #[error("the model has no tokenizer, and calibration reads texts; quantize a folder with tokenizer.json")]
+    #[error(
+        "the model has no tokenizer, and calibration reads texts; quantize a folder with tokenizer.json"
+    )]
     NoTokenizer,
     /// A text that the vocabulary cannot spell.
     #[error(transparent)]
@@ -51,7 +55,7 @@ pub enum CalibrateError {
     #[error("cannot start threads: {0}; ask for fewer with --threads")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     /// A format whose rounding is not calibrated.
-    #[error("{} is not rounded under calibration; choose q4 or q8, or --method rtn", .0.name())]
+    #[error("{} is not rounded under calibration; choose q4 or q8, or leave --calibrate out", .0.name())]
     Format(Format),
     /// A weight that no scale reaches.
     #[error("tensor {}: a weight of {value} cannot be stored in this format; choose --type f32", role.name())]

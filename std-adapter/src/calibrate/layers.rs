@@ -324,7 +324,11 @@ impl Layered<'_> {
 }
 
 /// As an image without calibration has it.
-pub(super) fn nearest(weights: &[f32], cols: usize, format: WeightFormat) -> Vec<demask::packed::Group> {
+pub(super) fn nearest(
+    weights: &[f32],
+    cols: usize,
+    format: WeightFormat,
+) -> Vec<demask::packed::Group> {
     let per_row = cols.div_ceil(GROUP);
     let mut groups = vec![([0; GROUP], GroupScale::zero(format)); weights.len() / cols * per_row];
     let rows = weights.par_chunks_exact(cols).zip(groups.par_chunks_exact_mut(per_row));

@@ -71,7 +71,11 @@ impl<'a> Setup<'a> {
     ///
     /// # Errors
     /// [`CalibrateError`].
-    pub fn canvases(&self, texts: &[Text], settings: &Settings) -> Result<Vec<Canvas>, CalibrateError> {
+    pub fn canvases(
+        &self,
+        texts: &[Text],
+        settings: &Settings,
+    ) -> Result<Vec<Canvas>, CalibrateError> {
         self.pool()?.install(|| canvases(&self.runtime, &self.config, texts, settings))
     }
 
@@ -79,7 +83,11 @@ impl<'a> Setup<'a> {
     ///
     /// # Errors
     /// [`CalibrateError`].
-    pub fn show(&self, canvases: Vec<Canvas>, weights: &RowWeights) -> Result<Shown, CalibrateError> {
+    pub fn show(
+        &self,
+        canvases: Vec<Canvas>,
+        weights: &RowWeights,
+    ) -> Result<Shown, CalibrateError> {
         let look = || look(self.model(), &canvases, weights, self.threads);
         let rows = self.pool()?.install(look)?;
         Ok(Shown { canvases, rows })

@@ -64,7 +64,8 @@ fn plain(path: &Path) -> Result<Option<Vec<String>>, CalibrateError> {
     // What cannot be read, the task's reader reports.
     let Ok(bytes) = read_capped(path, MAX_FILE_BYTES) else { return Ok(None) };
     let content = String::from_utf8_lossy(&bytes);
-    let mut lines = (1..).zip(content.lines()).filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let mut lines =
+        (1..).zip(content.lines()).filter(|(_, line)| !line.trim().is_empty()).peekable();
     let first = lines.peek().and_then(|(_, line)| serde_json::from_str::<Line>(line).ok());
     if first.is_none() {
         return Ok(None);

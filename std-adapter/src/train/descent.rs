@@ -1,8 +1,8 @@
 //! AdamW (Loshchilov and Hutter, arXiv 1711.05101).
 
 use super::network::{Gradient, Quality, initial, judge};
-use crate::random::{Purpose, Random};
 use super::traces::Traces;
+use crate::random::{Purpose, Random};
 use demask::math::sqrt;
 use demask_quant::FilterData;
 

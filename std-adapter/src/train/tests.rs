@@ -1,8 +1,8 @@
 //! What can be learned is learned, and the gradient is that of the loss.
 
 use super::network::{Gradient, initial, judge};
-use crate::random::{Purpose, Random};
 use super::*;
+use crate::random::{Purpose, Random};
 
 const BLOCK: usize = 6;
 
@@ -79,7 +79,9 @@ fn the_gradient_is_the_slope_of_the_loss() {
 #[test]
 fn little_to_learn_from_is_no_trouble() {
     let training = Training { epochs: 2, ..Training::default() };
-    for traces in [vec![], vec![Traces::new(4)], neighbours(1, &mut Random::new(1, Purpose::Training))] {
+    for traces in
+        [vec![], vec![Traces::new(4)], neighbours(1, &mut Random::new(1, Purpose::Training))]
+    {
         let (network, quality) = train(&traces, &training, |_, _| ());
         assert!(network.view().is_ok() && quality.loss.is_finite(), "{quality:?}");
     }

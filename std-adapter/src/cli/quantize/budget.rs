@@ -16,7 +16,11 @@ const ROUNDS: usize = 4;
 
 impl Run<'_> {
     /// Chooses formats under the budget.
-    pub(super) fn choose(&self, formats: &mut Formats, findings: &mut Findings) -> Result<(), CliError> {
+    pub(super) fn choose(
+        &self,
+        formats: &mut Formats,
+        findings: &mut Findings,
+    ) -> Result<(), CliError> {
         let args = &self.job.args.calibration;
         let step = self.shown.canvases.len().div_ceil(PROBES).max(1);
         let probes: Vec<Canvas> = self.shown.canvases.iter().step_by(step).cloned().collect();
@@ -25,8 +29,9 @@ impl Run<'_> {
         let mut progress = |_: &Sensitivity| bar.inc(1);
         let (config, source) = (&self.setup.config, self.setup.source);
         let pool = self.setup.pool().problem()?;
-        let found =
-            pool.install(|| sensitivities(&distributions, config, source, &mut progress)).problem()?;
+        let found = pool
+            .install(|| sensitivities(&distributions, config, source, &mut progress))
+            .problem()?;
         bar.finish_and_clear();
         match (args.size, args.max_kl) {
             (Some(size), _) => {

@@ -3,12 +3,12 @@
 use super::super::image::{sections_of, write};
 use super::super::processor::layout_for;
 use super::super::{CliError, Problem};
-use super::report::{self, Comparison, Findings};
 use super::options::{MaskName, MethodName};
+use super::report::{self, Comparison, Findings};
 use super::{QuantizeArgs, TypeName, all_cores};
 use crate::calibrate::{
-    self, Canvas, Divergence, Formats, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup,
-    Shown, Text,
+    self, Canvas, Divergence, Formats, Masks, Method, Outcome, Partial, RowWeights, Settings,
+    Setup, Shown, Text,
 };
 use crate::detect::Choice;
 use crate::load::LoadedModel;
@@ -99,9 +99,7 @@ impl Job<'_> {
                 ));
             }
             (true, _) => {
-                return Err(CliError::new(
-                    "a budget chooses the types itself; leave --type out",
-                ));
+                return Err(CliError::new("a budget chooses the types itself; leave --type out"));
             }
         };
         let setup = Setup::new(self.sections.config, self.source, self.threads).problem()?;
@@ -230,39 +228,31 @@ impl<'a> Run<'a> {
         self.setup.pool().problem()?.install(|| distributions.against(logits))
     }
 
-    /// The other methods, and the same one without masks.
+    /// The other methods, and GPTQ without masks.
     fn compare(&self, formats: &Formats, canvases: &[Canvas]) -> Result<Vec<Comparison>, CliError> {
         let args = &self.job.args.calibration;
+        let others = [
+            ("rtn", MethodName::Rtn, args.calibrate_masks),
+            ("importance", MethodName::Importance, MaskName::Stratified),
+            ("gptq, without masks", MethodName::Gptq, MaskName::None),
+            ("gptq", MethodName::Gptq, MaskName::Stratified),
+        ];
         let chosen = (args.method, args.calibrate_masks);
-        let mut all = Vec::new();
-        for method in [MethodName::Rtn, MethodName::Importance, MethodName::Gptq] {
-            for masks in [MaskName::None, MaskName::Stratified] {
-                let by_nothing = method == MethodName::Rtn && masks == MaskName::None;
-                if by_nothing || (method, masks) == chosen {
-                    continue;
+        let others = others.into_iter().filter(|(_, method, masks)| (*method, *masks) != chosen);
+        let compare = |(name, method, masks): (&'static str, MethodName, MaskName)| {
+            let other;
+            let shown = match masks == args.calibrate_masks {
+                true => self.shown,
+                false => {
+                    let settings = Settings { masks: masks.masks(), ..args.settings() };
+                    let canvases = self.setup.canvases(self.texts, &settings).problem()?;
+                    other = self.setup.show(canvases, &RowWeights::default()).problem()?;
+                    &other
                 }
-                let settings = Settings { masks: masks.masks(), ..args.settings() };
-                let other;
-                let shown = match masks == args.calibrate_masks {
-                    true => self.shown,
-                    false => {
-                        let canvases = self.setup.canvases(self.texts, &settings).problem()?;
-                        other = self.setup.show(canvases, &RowWeights::default()).problem()?;
-                        &other
-                    }
-                };
-                let quantized = self.round(shown, formats, method.method(), None)?.weights;
-                let divergence = self.divergence(&quantized, canvases)?;
-                let name = match (method, masks) {
-                    (MethodName::Rtn, _) => "rtn",
-                    (MethodName::Importance, MaskName::None) => "importance, without masks",
-                    (MethodName::Importance, MaskName::Stratified) => "importance",
-                    (MethodName::Gptq, MaskName::None) => "gptq, without masks",
-                    (MethodName::Gptq, MaskName::Stratified) => "gptq",
-                };
-                all.push(Comparison { name, divergence });
-            }
-        }
-        Ok(all)
+            };
+            let done = self.round(shown, formats, method.method(), None)?;
+            Ok(Comparison { name, divergence: self.divergence(&done.weights, canvases)? })
+        };
+        others.map(compare).collect()
     }
 }

@@ -77,8 +77,16 @@ pub(super) fn print(
         })
         .collect();
     let header = [
-        "tensor", "from", "type", "rows", "cols", "bytes", "error %", "largest error",
-        "output error %", "gain %",
+        "tensor",
+        "from",
+        "type",
+        "rows",
+        "cols",
+        "bytes",
+        "error %",
+        "largest error",
+        "output error %",
+        "gain %",
     ];
     table::print(&mut out, &header[..if calibrated { 10 } else { 8 }], &rows)?;
     writeln!(out, "\n{}: {} bytes", args.out.display(), thousands(report.image_bytes))?;
@@ -108,8 +116,20 @@ fn print_divergences(
     let mut rows = vec![row("this image", own)];
     rows.extend(others.iter().map(|other| row(other.name, &other.divergence)));
     let header = [
-        "KL from float, nats", "mean", "+-", "same top %", "0-10 %", "-20", "-30", "-40", "-50", "-60",
-        "-70", "-80", "-90", "-100 % masked",
+        "KL from float, nats",
+        "mean",
+        "+-",
+        "same top %",
+        "0-10 %",
+        "-20",
+        "-30",
+        "-40",
+        "-50",
+        "-60",
+        "-70",
+        "-80",
+        "-90",
+        "-100 % masked",
     ];
     writeln!(out)?;
     table::print(out, &header, &rows)?;
@@ -155,7 +175,11 @@ fn to_json(model: &LoadedModel, report: &Report, findings: &Findings) -> serde_j
     value
 }
 
-pub(super) fn print_gguf(file: &GgufFile, new: &[NewTensor], args: &QuantizeArgs) -> Result<(), CliError> {
+pub(super) fn print_gguf(
+    file: &GgufFile,
+    new: &[NewTensor],
+    args: &QuantizeArgs,
+) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let bytes = std::fs::metadata(&args.out).problem()?.len();
     let from = |tensor: &NewTensor| file.tensor(&tensor.name).map(|t| t.stored_as().name());
