@@ -94,7 +94,8 @@ impl Row<'_> {
         let wanted = f16::from_f64(scale.to_f64() + slope / curvature);
         let change = wanted.to_f64() - scale.to_f64();
         let gain = change * (2.0 * slope - curvature * change);
-        if !wanted.is_finite() || wanted == f16::ZERO || gain <= 1e-9 * curvature * change * change {
+        if !wanted.is_finite() || wanted == f16::ZERO || gain <= 1e-9 * curvature * change * change
+        {
             return false;
         }
         *scale = wanted;

@@ -77,7 +77,8 @@ pub(super) fn fit_row(
 impl Entered<'_> {
     /// The best of many scales.
     fn best(&self, format: WeightFormat) -> Tried {
-        let largest = self.targets.iter().fold(0.0f64, |m, t| if t.abs() > m.abs() { *t } else { m });
+        let largest =
+            self.targets.iter().fold(0.0f64, |m, t| if t.abs() > m.abs() { *t } else { m });
         let mut best = self.with_scale(f16::ZERO, f64::INFINITY);
         for scale in scales(largest, format) {
             let scale = f16::from_f64(scale);
@@ -95,8 +96,7 @@ impl Entered<'_> {
     fn with_scale(&self, scale: f16, limit: f64) -> Tried {
         let step = scale.to_f64();
         let inverse = if step == 0.0 { 0.0 } else { 1.0 / step };
-        let mut tried =
-            Tried { values: [0; GROUP], differences: [0.0; GROUP], scale, loss: 0.0 };
+        let mut tried = Tried { values: [0; GROUP], differences: [0.0; GROUP], scale, loss: 0.0 };
         let mut targets = self.targets;
         for (k, weight) in self.weights.iter().enumerate() {
             let value = (targets[k] * inverse).round_ties_even().clamp(self.range.0, self.range.1);

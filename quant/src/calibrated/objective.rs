@@ -155,9 +155,8 @@ mod tests {
     fn solving_undoes_multiplying() {
         let objective = Objective::full(&[4.0, 1.0, 0.5, 1.0, 3.0, -0.2, 0.5, -0.2, 2.0], 3);
         let x = [0.3, -2.0, 5.0];
-        let mut v: Vec<f64> = (0..3)
-            .map(|k| objective.hessian(k).iter().zip(x).map(|(h, x)| h * x).sum())
-            .collect();
+        let mut v: Vec<f64> =
+            (0..3).map(|k| objective.hessian(k).iter().zip(x).map(|(h, x)| h * x).sum()).collect();
         objective.solve(&mut v);
         v.iter().zip(x).for_each(|(v, x)| assert!((v - x).abs() < 1e-12));
     }

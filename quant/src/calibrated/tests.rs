@@ -7,7 +7,8 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / (1u64 << 23) as f64 - 1.0
     }
 
@@ -49,14 +50,22 @@ fn nearest(weights: &[f32], cols: usize, format: WeightFormat) -> Vec<Group> {
 }
 
 /// The mean squared error of the outputs on the inputs themselves: what the moments stand for.
-fn output_error(weights: &[f32], groups: &[Group], format: WeightFormat, x: &[f32], cols: usize) -> f64 {
+fn output_error(
+    weights: &[f32],
+    groups: &[Group],
+    format: WeightFormat,
+    x: &[f32],
+    cols: usize,
+) -> f64 {
     let tensor = QuantizedTensor { format, cols, groups: groups.to_vec() };
     let mut stored = vec![0.0; weights.len()];
     tensor.read_rows(0, &mut stored).unwrap();
     let mut sum = 0.0;
     for x in x.chunks_exact(cols) {
         for (row, stored) in weights.chunks_exact(cols).zip(stored.chunks_exact(cols)) {
-            let error: f64 = (0..cols).map(|k| f64::from(x[k]) * (f64::from(row[k]) - f64::from(stored[k]))).sum();
+            let error: f64 = (0..cols)
+                .map(|k| f64::from(x[k]) * (f64::from(row[k]) - f64::from(stored[k])))
+                .sum();
             sum += error * error;
         }
     }
@@ -154,7 +163,9 @@ fn where_all_inputs_are_alike_nothing_is_made_up_for() {
                 let (min, max) = format.range();
                 for (w, v) in weights.iter().zip(values) {
                     let nearest = (w / step).round().clamp(min.into(), max.into());
-                    assert!((nearest - f32::from(*v)).abs() < 1e-3 || (w / step).fract().abs() > 0.499);
+                    assert!(
+                        (nearest - f32::from(*v)).abs() < 1e-3 || (w / step).fract().abs() > 0.499
+                    );
                 }
             }
         }
@@ -186,7 +197,8 @@ fn inputs_that_were_never_seen_leave_weights_near_their_values() {
     let mut x = random.inputs(100, cols);
     x.iter_mut().skip(3).step_by(cols).for_each(|x| *x = 0.0);
     for hessian in [moments(&x, cols), vec![0.0; cols * cols]] {
-        let fit = fit_tensor(&weights, &Objective::full(&hessian, cols), WeightFormat::Q4, 1).unwrap();
+        let fit =
+            fit_tensor(&weights, &Objective::full(&hessian, cols), WeightFormat::Q4, 1).unwrap();
         let (values, scale) = fit.groups[0];
         let step = scale.factors(WeightFormat::Q4).step;
         assert!((weights[3] - step * f32::from(values[3])).abs() <= step.abs() * 0.51);
