@@ -123,10 +123,8 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
         (layered.weights.tensors, outcomes, divergence.mean)
     };
     let (tensors, outcomes, divergence) = run(3, Method::Gptq);
-    assert_eq!((&tensors, &outcomes, divergence), {
-        let (tensors, outcomes, divergence) = &run(1, Method::Gptq);
-        (tensors, outcomes, *divergence)
-    });
+    let alone = run(1, Method::Gptq);
+    assert_eq!((&tensors, &outcomes, divergence), (&alone.0, &alone.1, alone.2));
     assert_eq!(outcomes.len(), TensorRole::all(&CONFIG).filter(|r| !r.stays_f32()).count());
     assert!(outcomes.iter().all(|outcome| outcome.gain() > 0.1), "{outcomes:?}");
     let (_, nearest, nearest_divergence) = run(3, Method::Nearest);
@@ -192,9 +190,9 @@ fn every_family_is_rounded_whole() {
             Formats { layers: Format::Q4, embedding: Format::Q8, chosen: BTreeMap::new() };
         let (_, outcomes) = rounded(&setup, &shown, &formats, Method::Gptq, None);
         let roles: Vec<_> = outcomes.iter().map(|outcome| outcome.role).collect();
-        let expected = TensorRole::all(&config).filter(|role| !role.stays_f32());
-        assert_eq!(roles.len(), expected.clone().count(), "{}", path.display());
-        assert!(expected.into_iter().all(|role| roles.contains(&role)));
+        let expected: Vec<_> = TensorRole::all(&config).filter(|role| !role.stays_f32()).collect();
+        assert_eq!(roles.len(), expected.len(), "{}", path.display());
+        assert!(expected.iter().all(|role| roles.contains(role)));
         for outcome in outcomes {
             let fine = outcome.error.is_finite() && outcome.error <= outcome.nearest * 1.05;
             assert!(fine, "{}: {outcome:?}", path.display());
