@@ -8,6 +8,7 @@
 //! into one for other processors.
 #![forbid(unsafe_code)]
 
+pub mod calibrated;
 mod filter;
 pub mod ggml;
 mod image;
@@ -17,6 +18,7 @@ mod parallel;
 mod quantization;
 mod repack;
 mod report;
+mod rotate;
 pub mod round;
 mod sections;
 mod source;
@@ -29,6 +31,7 @@ pub use memory::{ImageBuffer, PackProgress, pack_image};
 pub use quantization::Quantization;
 pub use repack::repack;
 pub use report::{Report, TensorReport};
-pub use sections::{PromptData, Sections, TensorPlan, plan_tensors};
+pub use rotate::{RotateError, Rotated};
+pub use sections::{PromptData, Sections, TensorPlan, image_bytes, plan_tensors};
 pub use source::{BoxError, WeightSource};
 pub use write::{WriteError, write_image};

@@ -109,6 +109,25 @@ pub fn plan_tensors(
     Tensors::new(config, quantization, source).list
 }
 
+/// Size of the image that a source would become, in bytes.
+///
+/// # Errors
+/// [`ImageError`] if the sections break a rule of the format.
+pub fn image_bytes(
+    sections: &Sections,
+    quantization: Quantization,
+    source: &dyn WeightSource,
+) -> Result<u64, ImageError> {
+    let tensors = Tensors::new(&sections.config, quantization, source);
+    let others = [sections.before_weights(&tensors), sections.after_weights()?].concat();
+    let mut manifest = Manifest::new(others.len() + 1, 0);
+    for (kind, bytes) in others {
+        manifest.add(kind, bytes.len() as u64, [0; 32]);
+    }
+    manifest.add(SectionKind::Weights, tensors.bytes, [0; 32]);
+    Ok(manifest.finish().1)
+}
+
 /// All tensors, in file order.
 pub(crate) struct Tensors {
     pub(crate) list: Vec<TensorPlan>,

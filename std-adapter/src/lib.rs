@@ -15,6 +15,7 @@
 //! | [`reference`](mod@reference) | the float forward pass that everything else is checked against |
 //! | [`usage`] | memory that was used |
 //! | [`methods`] | every decoder and cache by name, and presets |
+//! | [`calibrate`] | what a model's activations say about rounding its weights |
 //! | [`train`] | the network of `learn2pd`, trained for a model |
 //! | [`harness`] | tasks and their scores |
 //! | [`device`] | what a device printed, compared with the same decode here |
@@ -22,6 +23,7 @@
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod calibrate;
 pub mod chat;
 pub mod cli;
 pub mod detect;
@@ -33,6 +35,7 @@ pub mod mmap;
 pub mod npy;
 pub mod pool;
 pub mod prompt;
+mod random;
 pub mod read;
 pub mod reference;
 pub mod runtime;

@@ -8,18 +8,20 @@
 
 mod attention;
 mod feed_forward;
+mod layered;
 mod linear;
 mod load;
 mod matrix;
 mod norm;
 mod sight;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use demask::image::{ModelConfig, TensorRole};
 
 use self::attention::{Attention, RopeTable};
 use self::feed_forward::{Dense, Mixture};
+pub use self::layered::{ReferenceLayer, ReferenceNorm};
 use self::linear::linear;
 use self::matrix::Matrix;
 use self::norm::Norm;
@@ -92,9 +94,9 @@ struct Layer {
 
 /// Receives the input `[rows, cols]` of a projection. Key and value have the input of the query, up
 /// has that of the gate, and the router and the experts' gates have it as well; these are not
-/// repeated. What goes into the experts' down projections comes expert by expert. The head's input
-/// is the final hidden state.
-pub type Observer<'a> = dyn FnMut(TensorRole, &[f32]) + 'a;
+/// repeated. What goes into the experts' down projections comes expert by expert. The layer ends where
+/// it breaks.
+pub type Observer<'a> = dyn FnMut(TensorRole, &[f32]) -> ControlFlow<()> + 'a;
 
 impl ReferenceModel {
     /// Loads all weights of a Hugging Face folder.
@@ -149,7 +151,7 @@ impl ReferenceModel {
         if let Some(&row) = wanted.iter().find(|&&row| row >= ids.len()) {
             return Err(ReferenceError::Row { row, rows: ids.len() });
         }
-        let hidden = self.pass(ids, sight, &mut |_, _| {})?;
+        let hidden = self.pass(ids, sight)?;
         let width = self.config.model_dim as usize;
         let rows = wanted.iter().flat_map(|&row| &hidden[row * width..][..width]);
         Ok(rows.copied().collect())
@@ -170,43 +172,21 @@ impl ReferenceModel {
     /// # Errors
     /// [`ReferenceError`] for a canvas that does not fit the model.
     pub fn hidden(&self, ids: &[u32]) -> Result<Vec<f32>, ReferenceError> {
-        self.hidden_observed(ids, &mut |_, _| {})
+        self.pass(ids, &Sight::of_model(&self.config, ids.len()))
     }
 
-    /// [`Self::hidden`], showing the input of every projection on the way: what calibration needs.
-    ///
-    /// # Errors
-    /// As [`Self::hidden`].
-    pub fn hidden_observed(
-        &self,
-        ids: &[u32],
-        observe: &mut Observer<'_>,
-    ) -> Result<Vec<f32>, ReferenceError> {
-        self.pass(ids, &Sight::of_model(&self.config, ids.len()), observe)
-    }
-
-    fn pass(
-        &self,
-        ids: &[u32],
-        sight: &Sight<'_>,
-        observe: &mut Observer<'_>,
-    ) -> Result<Vec<f32>, ReferenceError> {
+    fn pass(&self, ids: &[u32], sight: &Sight<'_>) -> Result<Vec<f32>, ReferenceError> {
         let mut x = self.embed(ids)?;
         let rope = RopeTable::new(&self.config, ids.len(), sight);
-        for (l, layer) in (0..).zip(&self.layers) {
-            let normed = layer.attention_norm.apply(&x);
-            observe(TensorRole::Query(l), &normed);
-            let mixed = layer.attention.mix(&self.config, &rope, sight, &normed);
-            observe(TensorRole::AttentionOutput(l), &mixed);
-            add(&mut x, &layer.attention.output.apply(&mixed));
-            layer.feed_forward(l, &mut x, observe);
+        for layer in &self.layers {
+            // Nobody looks, so nobody breaks.
+            let _ = layer.run(&self.config, 0, (&rope, sight), &mut x, &mut |_, _| CONTINUE);
         }
         let hidden = self.output_norm.apply(&x);
         let width = self.config.model_dim as usize;
         if let Some(at) = hidden.iter().position(|v| !v.is_finite()) {
             return Err(ReferenceError::NotFinite { position: at / width });
         }
-        observe(TensorRole::Head, &hidden);
         Ok(hidden)
     }
 
@@ -232,23 +212,48 @@ impl ReferenceModel {
     }
 }
 
+const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
+
 impl Layer {
+    /// Adds what layer number `l` makes of `x`. Where `observe` breaks, `x` is left half done.
+    fn run(
+        &self,
+        config: &ModelConfig,
+        l: u32,
+        (rope, sight): (&RopeTable, &Sight<'_>),
+        x: &mut [f32],
+        observe: &mut Observer<'_>,
+    ) -> ControlFlow<()> {
+        let normed = self.attention_norm.apply(x);
+        observe(TensorRole::Query(l), &normed)?;
+        let mixed = self.attention.mix(config, rope, sight, &normed);
+        observe(TensorRole::AttentionOutput(l), &mixed)?;
+        add(x, &self.attention.output.apply(&mixed));
+        self.feed_forward(l, x, observe)
+    }
+
     /// Second half of a layer: adds what the feed-forward network and the experts make of `x`.
-    fn feed_forward(&self, l: u32, x: &mut [f32], observe: &mut Observer<'_>) {
+    fn feed_forward(&self, l: u32, x: &mut [f32], observe: &mut Observer<'_>) -> ControlFlow<()> {
         let normed = self.ffn_norm.apply(x);
         if let Some(dense) = &self.dense {
             let first = if dense.gate.is_some() { TensorRole::Gate } else { TensorRole::Up };
-            observe(first(l), &normed);
+            observe(first(l), &normed)?;
             let hidden = dense.hidden(&normed);
-            observe(TensorRole::Down(l), &hidden);
+            observe(TensorRole::Down(l), &hidden)?;
             add(x, &dense.down.apply(&hidden));
         }
         if let Some(experts) = &self.experts {
-            observe(TensorRole::ExpertGates(l), &normed);
-            let mixed =
-                experts.apply(&normed, |hidden| observe(TensorRole::ExpertDowns(l), hidden));
+            observe(TensorRole::ExpertGates(l), &normed)?;
+            let mut seen = CONTINUE;
+            let mixed = experts.apply(&normed, |hidden| {
+                if seen.is_continue() {
+                    seen = observe(TensorRole::ExpertDowns(l), hidden);
+                }
+            });
+            seen?;
             add(x, &mixed);
         }
+        CONTINUE
     }
 }
 

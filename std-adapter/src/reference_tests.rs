@@ -77,14 +77,33 @@ fn wanted_rows_are_rows_of_the_whole() {
 }
 
 #[test]
-fn observer_sees_the_input_of_every_projection() {
-    let mut seen = Vec::new();
-    let model = model(false);
-    let hidden = model.hidden_observed(&[3, 1], &mut |role, x| seen.push((role, x.len()))).unwrap();
-    assert_eq!(hidden, model.hidden(&[3, 1]).unwrap());
-    use TensorRole::{AttentionOutput, Down, Gate, Head, Query};
-    let layer = |l| [(Query(l), 24), (AttentionOutput(l), 24), (Gate(l), 24), (Down(l), 20)];
-    assert_eq!(seen, [&layer(0)[..], &layer(1), &[(Head, 24)]].concat());
+fn layers_one_by_one_are_the_model_and_show_the_input_of_every_projection() {
+    use TensorRole::{AttentionOutput, Down, Gate, Query};
+    let (model, ids) = (model(false), [3, 1]);
+    let mut x = model.embed(&ids).unwrap();
+    let read = |role: TensorRole, rows: Range<usize>, out: &mut [f32]| {
+        let start = rows.start * role.shape(&model.config).1;
+        out.iter_mut().enumerate().for_each(|(i, v)| *v = noise(role, start + i));
+        Ok::<_, ()>(())
+    };
+    for l in 0..model.config.layers {
+        let layer = ReferenceLayer::from_rows(model.config, l, read).unwrap();
+        let (mut seen, mut half_done) = (Vec::new(), x.clone());
+        let whole = layer.run(&mut x, &mut |role, x| {
+            seen.push((role, x.len()));
+            CONTINUE
+        });
+        assert!(whole.is_continue());
+        assert_eq!(seen, [(Query(l), 24), (AttentionOutput(l), 24), (Gate(l), 24), (Down(l), 20)]);
+        let mut last = None;
+        let stopped = layer.run(&mut half_done, &mut |role, _| {
+            last = Some(role);
+            if role == Gate(l) { ControlFlow::Break(()) } else { CONTINUE }
+        });
+        assert!(stopped.is_break() && last == Some(Gate(l)) && half_done != x);
+    }
+    let norm = ReferenceNorm::from_rows(model.config, read).unwrap();
+    assert_eq!(norm.apply(&x), model.hidden(&ids).unwrap());
 }
 
 #[test]

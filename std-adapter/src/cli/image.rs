@@ -4,7 +4,9 @@ use super::{CliError, Problem};
 use crate::atomic::write_atomic;
 use crate::load::LoadedModel;
 use demask::image::TensorRole;
-use demask_quant::{FilterData, Quantization, Report, Sections, TensorReport, write_image};
+use demask_quant::{
+    FilterData, Quantization, Report, Sections, TensorReport, WeightSource, write_image,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
 use std::path::Path;
@@ -22,7 +24,7 @@ pub(super) fn sections_of(model: &LoadedModel, security_counter: u32) -> Section
 
 /// Writes an image, whole or not at all, with a progress bar if standard error is a terminal.
 pub(super) fn write(
-    model: &LoadedModel,
+    weights: &dyn WeightSource,
     sections: &Sections,
     quantization: Quantization,
     path: &Path,
@@ -35,9 +37,9 @@ pub(super) fn write(
         bar.set_message(label(tensor.role));
         bar.inc(1);
     };
-    let (weights, mut report, mut failed) = (model.weights(), None, None);
+    let (mut report, mut failed) = (None, None);
     let written = write_atomic(path, |file| {
-        let written = write_image(sections, quantization, &weights, file, threads, &mut progress);
+        let written = write_image(sections, quantization, weights, file, threads, &mut progress);
         match written {
             Ok(written) => report = Some(written),
             // Keep the system's own kind, so that a full disk is called a full disk.

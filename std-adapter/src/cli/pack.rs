@@ -45,7 +45,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), CliError> {
     let sections = sections_of(&model, counter);
     let five_bits = five_bits_for(args.processor);
     let quantization = Quantization { five_bits, ..Quantization::keep(layout) };
-    let report = write(&model, &sections, quantization, &args.out, threads)?;
+    let report = write(&model.weights(), &sections, quantization, &args.out, threads)?;
     let rounded = report.tensors.iter().filter(|t| !t.is_exact()).count();
     let mut out = std::io::stdout().lock();
     let bytes = report.image_bytes;

@@ -170,7 +170,8 @@ fn store(
     let layout = image.map(|image| image.layout()).unwrap_or_default();
     let sections = Sections { filter: Some(filter.clone()), ..sections_of(model, counter) };
     let threads = args.machine.threads();
-    Ok(write(model, &sections, Quantization::keep(layout), &args.out, threads)?.image_bytes)
+    Ok(write(&model.weights(), &sections, Quantization::keep(layout), &args.out, threads)?
+        .image_bytes)
 }
 
 fn print(

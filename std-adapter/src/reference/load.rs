@@ -35,7 +35,7 @@ impl<'a, E> Loader<'a, E> {
         })
     }
 
-    fn layer(&mut self, l: u32) -> Result<Layer, E> {
+    pub(super) fn layer(&mut self, l: u32) -> Result<Layer, E> {
         let projection = |this: &mut Self, weight, bias| {
             let (weight, bias) = (this.matrix(weight)?, this.if_it_exists(bias, Self::vector)?);
             Ok(Projection { weight, bias })
@@ -76,7 +76,7 @@ impl<'a, E> Loader<'a, E> {
     }
 
     /// A norm of the residual stream.
-    fn norm(&mut self, weight: Role, bias: Role) -> Result<Norm, E> {
+    pub(super) fn norm(&mut self, weight: Role, bias: Role) -> Result<Norm, E> {
         let bias = self.if_it_exists(bias, Self::vector)?;
         let weight = self.vector(weight)?;
         Ok(Norm { kind: self.config.features.norm, epsilon: self.config.norm_eps, weight, bias })

@@ -1,8 +1,8 @@
 //! AdamW (Loshchilov and Hutter, arXiv 1711.05101).
 
 use super::network::{Gradient, Quality, initial, judge};
-use super::random::Random;
 use super::traces::Traces;
+use crate::random::{Purpose, Random};
 use demask::math::sqrt;
 use demask_quant::FilterData;
 
@@ -49,7 +49,7 @@ pub fn train(
     mut progress: impl FnMut(usize, &Quality),
 ) -> (FilterData, Quality) {
     let block = traces.first().map_or(1, Traces::block).max(1);
-    let mut random = Random::new(training.seed);
+    let mut random = Random::new(training.seed, Purpose::Training);
     let (all, mut seen, held_out) = split(traces, block, &mut random);
     let mut network = initial(block, training.hidden.unwrap_or(block).max(1), &mut random);
     let judged = if held_out.is_empty() { &seen.clone() } else { &held_out };

@@ -11,7 +11,6 @@
 
 mod descent;
 mod network;
-mod random;
 #[cfg(test)]
 mod tests;
 mod traces;

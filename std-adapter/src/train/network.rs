@@ -1,7 +1,7 @@
 //! The network while it is being trained.
 
-use super::random::Random;
 use super::traces::Traces;
+use crate::random::Random;
 use demask::decode::CommitFilter;
 use demask::math::sqrt;
 use demask_quant::FilterData;

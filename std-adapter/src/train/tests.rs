@@ -1,8 +1,8 @@
 //! What can be learned is learned, and the gradient is that of the loss.
 
 use super::network::{Gradient, initial, judge};
-use super::random::Random;
 use super::*;
+use crate::random::{Purpose, Random};
 
 const BLOCK: usize = 6;
 
@@ -24,7 +24,7 @@ fn neighbours(answers: usize, random: &mut Random) -> Vec<Traces> {
 
 #[test]
 fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
-    let traces = neighbours(400, &mut Random::new(1));
+    let traces = neighbours(400, &mut Random::new(1, Purpose::Training));
     let training =
         Training { hidden: Some(24), epochs: 300, threshold: 0.5, ..Training::default() };
     let mut losses = Vec::new();
@@ -38,7 +38,7 @@ fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
     let other = Training { seed: 1, ..training };
     assert_ne!(train(&traces, &other, |_, _| ()).0, network);
     // On answers that it has never seen, and by the rule itself.
-    let fresh = neighbours(100, &mut Random::new(2));
+    let fresh = neighbours(100, &mut Random::new(2, Purpose::Training));
     let (filter, mut hidden) = (network.view().unwrap(), [0.0; 24]);
     let (mut right, mut all) = (0, 0);
     for traces in &fresh {
@@ -57,8 +57,8 @@ fn a_rule_over_neighbours_is_learned_and_the_same_every_time() {
 
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
-    let traces = &neighbours(1, &mut Random::new(5))[0];
-    let network = initial(BLOCK, 5, &mut Random::new(6));
+    let traces = &neighbours(1, &mut Random::new(5, Purpose::Training))[0];
+    let network = initial(BLOCK, 5, &mut Random::new(6, Purpose::Training));
     let passes: Vec<usize> = (0..traces.len()).collect();
     let mut gradient = Gradient::of(&network);
     gradient.measure(&network, traces, &passes);
@@ -79,7 +79,9 @@ fn the_gradient_is_the_slope_of_the_loss() {
 #[test]
 fn little_to_learn_from_is_no_trouble() {
     let training = Training { epochs: 2, ..Training::default() };
-    for traces in [vec![], vec![Traces::new(4)], neighbours(1, &mut Random::new(1))] {
+    for traces in
+        [vec![], vec![Traces::new(4)], neighbours(1, &mut Random::new(1, Purpose::Training))]
+    {
         let (network, quality) = train(&traces, &training, |_, _| ());
         assert!(network.view().is_ok() && quality.loss.is_finite(), "{quality:?}");
     }

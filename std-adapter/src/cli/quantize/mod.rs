@@ -1,21 +1,22 @@
 //! `demask quantize`: any model to an image, or a GGUF file to another.
 
-use super::image::{label, refuse_same_file, sections_of, write};
+mod budget;
+mod calibrated;
+mod options;
+mod report;
+
+use super::image::{refuse_same_file, sections_of, write};
 use super::options::SourceArgs;
 use super::processor::{Processor, five_bits_for, layout_for};
-use super::table::{self, thousands};
 use super::{CliError, Problem};
 use crate::load::LoadedModel;
 use crate::mmap::Access;
 use crate::read::gguf::GgufFile;
-use crate::write::gguf::NewTensor;
 use crate::write::requantize::{FileType, requantize};
 use clap::{Args, ValueEnum};
 use demask::packed::Format;
-use demask_quant::{Quantization, Report};
+use demask_quant::Quantization;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Types of an image's matrices as the command line spells them.
@@ -45,6 +46,14 @@ impl TypeName {
             Self::F32 => Format::F32,
         }
     }
+
+    /// The embedding's type when none is asked for.
+    fn of_embedding(self) -> Self {
+        match self {
+            Self::Q4 | Self::Q4k => Self::Q8,
+            other => other,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +79,8 @@ pub(super) struct QuantizeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     #[command(flatten)]
+    calibration: options::CalibrationArgs,
+    #[command(flatten)]
     reading: SourceArgs,
     /// Print one JSON object
     #[arg(long)]
@@ -88,26 +99,27 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
             args.stored_as
         ))
     })?;
+    args.calibration.check()?;
     let model = args.reading.open(&args.source, true)?;
+    if args.calibration.changes_weights() {
+        refuse_quantized_image(&model, &args.source)?;
+        return calibrated::run(args, &model, stored_as);
+    }
     let keep = stored_as == TypeName::Keep;
     if !keep {
         refuse_quantized_image(&model, &args.source)?;
     }
-    let default = match stored_as {
-        TypeName::Q4 | TypeName::Q4k => TypeName::Q8,
-        other => other,
-    };
     let quantization = Quantization {
         layers: stored_as.format(),
-        embedding: args.embedding.unwrap_or(default).format(),
+        embedding: args.embedding.unwrap_or(stored_as.of_embedding()).format(),
         keep,
         five_bits: five_bits_for(args.processor),
         layout: layout_for(args.processor),
     };
     let sections = sections_of(&model, args.security_counter);
     let threads = args.threads.map_or_else(all_cores, usize::from);
-    let report = write(&model, &sections, quantization, &args.out, threads)?;
-    print_report(&model, &report, args)
+    let report = write(&model.weights(), &sections, quantization, &args.out, threads)?;
+    report::print(&model, &report, &Default::default(), args)
 }
 
 fn all_cores() -> usize {
@@ -115,6 +127,12 @@ fn all_cores() -> usize {
 }
 
 fn to_gguf(args: &QuantizeArgs) -> Result<(), CliError> {
+    if args.calibration.changes_weights() {
+        return Err(CliError::new(
+            "calibration, rotation and budgets are for images; leave them out, or give an output that \
+             ends in .dmk",
+        ));
+    }
     if args.embedding.is_some() || args.processor.is_some() || args.security_counter != 0 {
         return Err(CliError::new(
             "--embedding-type, --for and --security-counter are for images; leave them out, or give \
@@ -131,7 +149,7 @@ fn to_gguf(args: &QuantizeArgs) -> Result<(), CliError> {
         .with_style(ProgressStyle::with_template("{bar:40} {percent} %, {eta} left").problem()?);
     let tensors = requantize(&file, &args.out, file_type, &mut |values| bar.inc(values));
     bar.finish_and_clear();
-    print_gguf(&file, &tensors.problem()?, args)
+    report::print_gguf(&file, &tensors.problem()?, args)
 }
 
 fn refuse_quantized_image(model: &LoadedModel, path: &Path) -> Result<(), CliError> {
@@ -143,85 +161,4 @@ fn refuse_quantized_image(model: &LoadedModel, path: &Path) -> Result<(), CliErr
         ))),
         false => Ok(()),
     }
-}
-
-fn print_report(model: &LoadedModel, report: &Report, args: &QuantizeArgs) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    if args.json {
-        let tensors: Vec<_> = report
-            .tensors
-            .iter()
-            .map(|t| {
-                json!({
-                    "name": label(t.role), "source": model.stored_as(t.role),
-                    "format": t.format.name(), "exact": t.is_exact(), "rows": t.rows,
-                    "cols": t.cols, "bytes": t.bytes, "rms": t.rms, "rms_error": t.rms_error,
-                    "relative_error": t.relative_error(), "max_error": t.max_error,
-                })
-            })
-            .collect();
-        writeln!(out, "{}", json!({ "bytes": report.image_bytes, "tensors": tensors }))?;
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = report
-        .tensors
-        .iter()
-        .filter(|t| !t.role.stays_f32())
-        .map(|t| {
-            let error = match t.is_exact() {
-                true => ["exact".to_owned(), "0".to_owned()],
-                false => {
-                    [format!("{:.3}", 100.0 * t.relative_error()), format!("{:.5}", t.max_error)]
-                }
-            };
-            let [relative, largest] = error;
-            vec![
-                label(t.role),
-                model.stored_as(t.role).unwrap_or_default().to_owned(),
-                t.format.name().to_owned(),
-                t.rows.to_string(),
-                t.cols.to_string(),
-                thousands(t.bytes),
-                relative,
-                largest,
-            ]
-        })
-        .collect();
-    let header = ["tensor", "from", "type", "rows", "cols", "bytes", "error %", "largest error"];
-    table::print(&mut out, &header, &rows)?;
-    writeln!(out, "\n{}: {} bytes", args.out.display(), thousands(report.image_bytes))?;
-    Ok(())
-}
-
-fn print_gguf(file: &GgufFile, new: &[NewTensor], args: &QuantizeArgs) -> Result<(), CliError> {
-    let mut out = io::stdout().lock();
-    let bytes = std::fs::metadata(&args.out).problem()?.len();
-    let from = |tensor: &NewTensor| file.tensor(&tensor.name).map(|t| t.stored_as().name());
-    if args.json {
-        let tensors: Vec<_> = new
-            .iter()
-            .map(|t| {
-                json!({
-                    "name": t.name, "source": from(t), "type": t.stored_as.name(),
-                    "dimensions": t.dimensions, "bytes": t.length(),
-                })
-            })
-            .collect();
-        writeln!(out, "{}", json!({ "bytes": bytes, "tensors": tensors }))?;
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = new
-        .iter()
-        .map(|t| {
-            vec![
-                t.name.clone(),
-                from(t).unwrap_or_default().to_owned(),
-                t.stored_as.name().to_owned(),
-                thousands(t.length().unwrap_or_default()),
-            ]
-        })
-        .collect();
-    table::print(&mut out, &["tensor", "from", "type", "bytes"], &rows)?;
-    writeln!(out, "\n{}: {} bytes", args.out.display(), thousands(bytes))?;
-    Ok(())
 }
