@@ -50,6 +50,9 @@ impl fmt::Display for RotateError {
 
 impl std::error::Error for RotateError {}
 
+/// Rows `part * width..` of a matrix that writes to the stream, rotated: role, part, rows.
+type Part = (Role, usize, Arc<[f32]>);
+
 /// Weights of a model with rotated residual stream. In memory is at most one matrix that writes to the stream.
 pub struct Rotated<'s> {
     source: &'s dyn WeightSource,
@@ -58,8 +61,7 @@ pub struct Rotated<'s> {
     config: ModelConfig,
     block: usize,
     signs: Vec<f64>,
-    /// Rows `part * width..` of a matrix that writes to the stream, all of them rotated.
-    last: Mutex<Option<(Role, usize, Arc<[f32]>)>>,
+    last: Mutex<Option<Part>>,
 }
 
 impl<'s> Rotated<'s> {

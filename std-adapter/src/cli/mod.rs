@@ -41,6 +41,7 @@ Examples:
   demask chat model.gguf --system \"Answer in one sentence.\"
   demask infill intents --text '<|user|> [MASK:8]<|json|>{\"intent\":\"PlayMusic\",\"artist\":\"weezer\"}'
   demask quantize path/to/hf-folder model.dmk --type q4
+  demask quantize path/to/hf-folder model.dmk --type q4 --method gptq --calibrate texts.jsonl
   demask quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
   demask pack model.gguf model.dmk
   demask pack model.dmk model-m4.dmk --for cortex-m4

@@ -116,7 +116,7 @@ impl CalibrationArgs {
         if !(0.0..=1.0).contains(&self.snapshots) {
             return Err(CliError::new("--snapshots must lie between 0 and 1"));
         }
-        if self.max_kl.is_some_and(|limit| !(limit > 0.0)) {
+        if self.max_kl.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
             return Err(CliError::new("--max-kl must be above 0"));
         }
         Ok(())
