@@ -81,9 +81,12 @@ fn layers_one_by_one_are_the_model_and_show_the_input_of_every_projection() {
     use TensorRole::{AttentionOutput, Down, Gate, Query};
     let (model, ids) = (model(false), [3, 1]);
     let mut x = model.embed(&ids).unwrap();
+    // As `model` reads.
     let read = |role: TensorRole, rows: Range<usize>, out: &mut [f32]| {
-        let start = rows.start * role.shape(&model.config).1;
-        out.iter_mut().enumerate().for_each(|(i, v)| *v = noise(role, start + i));
+        for (r, row) in rows.zip(out.chunks_exact_mut(role.shape(&model.config).1)) {
+            let start = r * model.config.model_dim as usize;
+            row.iter_mut().enumerate().for_each(|(i, v)| *v = noise(role, start + i));
+        }
         Ok::<_, ()>(())
     };
     for l in 0..model.config.layers {
