@@ -1,7 +1,7 @@
 //! Letters, numbers and white space, by Unicode 16.0.0.
 //!
 //! Token ids must not change with the compiler, so the tables are our own and not those behind
-//! `char::is_alphabetic`. `unicode_tables.rs` is generated; `std-adapter/tests/tokenizer_unicode.rs`
+//! `char::is_alphabetic`. `unicode_tables.rs` is generated; `std-adapter/tests/readers/tokenizer_unicode.rs`
 //! writes it and checks every code point against the crate `regex-syntax`.
 
 use super::unicode_tables::{LETTER, NUMBER};

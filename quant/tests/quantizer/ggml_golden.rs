@@ -5,7 +5,7 @@ use demask_quant::ggml::GgmlType;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-const GOLDEN: &str = include_str!("ggml/golden.txt");
+const GOLDEN: &str = include_str!("golden.txt");
 
 /// xorshift32, as the golden vectors were made with.
 struct Random(u32);

@@ -1,20 +1,13 @@
 //! `demask device-check`: logs as firmware prints them, whole and damaged in every way. The demo's own
 //! functions print the lines, so that both sides of the format are in one test.
 
-#[path = "firmware_log/mod.rs"]
-mod firmware_log;
 // Public there.
+use crate::firmware_log::{Device, model_path};
 #[allow(unreachable_pub)]
-#[path = "../../firmware-demo/src/print.rs"]
-mod print;
 #[allow(unreachable_pub)]
-#[path = "../../firmware-demo/src/step_line.rs"]
-mod step_line;
-
 use demask::StepEvent;
 use demask::decode::Commit;
 use demask_std::device::{DeviceLog, HostAnswer, Step, compare};
-use firmware_log::{Device, model_path};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -364,9 +357,9 @@ proptest! {
             commits: &commits, revisions: &revisions,
         };
         let mut line = Vec::new();
-        step_line::decisions(&mut line, &event, mask);
+        crate::step_line::decisions(&mut line, &event, mask);
         let sum = demask::Checksum::default();
-        step_line::checksum(&mut line, sum);
+        crate::step_line::checksum(&mut line, sum);
         let expected = Step { checksum: sum.value(), ..Step::of(&event, mask) };
         let log = DeviceLog::parse(&line);
         prop_assert_eq!(&log.answers[0].steps, &[(1, expected)]);

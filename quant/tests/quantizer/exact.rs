@@ -1,10 +1,7 @@
 //! Weights that a source holds as integers are taken over, not rounded; pieces, threads and places
 //! change nothing.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{Aligned, RandomWeights, SMALLEST, mix, sections};
+use crate::common::{Aligned, RandomWeights, SMALLEST, mix, sections};
 use demask::image::{ModelConfig, ModelImage, TensorRole};
 use demask::packed::{Format, Group, GroupScale, Layout, WeightFormat};
 use demask_quant::{

@@ -1,10 +1,7 @@
 //! An image packed for other processors is the image that would have been written for them, and
 //! gives the same answers.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{Aligned, SMALLEST, image_with, sections, sections_of_every_kind};
+use crate::common::{Aligned, SMALLEST, image_with, sections, sections_of_every_kind};
 use demask::Pass;
 use demask::decode::{Needs, Sampling, Score};
 use demask::image::{ImageError, ModelConfig, ModelImage};

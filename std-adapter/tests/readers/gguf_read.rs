@@ -1,14 +1,12 @@
 //! GGUF models: configurations of all families, weights by role, split files, and both ways of
 //! access.
 
-mod gguf_files;
-
+use crate::gguf_files::{DIM, FFN, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Model, VOCAB};
 use demask::image::{Architecture, Attention, RopePairs, TensorRole};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use demask_quant::ggml::GgmlType;
 use demask_std::read::RowsError;
 use demask_std::read::gguf::{Access, GgufError, GgufModel, GgufOptions};
-use gguf_files::{DIM, FFN, HEAD_DIM, HEADS, KV_HEADS, LAYERS, Model, VOCAB};
 use tempfile::TempDir;
 
 const DEFAULT: GgufOptions = GgufOptions { family: None, block_length: None };

@@ -1,11 +1,9 @@
 //! What the reader of `tokenizer.json` takes, and what it says about the rest.
 
-mod tokenizer_texts;
-
+use crate::tokenizer_texts::{Kind, Lcg, QWEN2, trained};
 use demask_quant::tokenizer::{PreTokenizer as Pre, TokenizerData};
 use demask_std::read::tokenizer_json::{TokenizerJsonError as E, parse, read, read_folder};
 use serde_json::{Value, json};
-use tokenizer_texts::{Kind, Lcg, QWEN2, trained};
 
 fn minimal() -> Value {
     json!({

@@ -1,14 +1,12 @@
 //! Writing GGUF files: what is written reads back, and a new file type changes what it should.
 
-mod gguf_files;
-
 use std::path::Path;
 
+use crate::gguf_files::{DIM, FFN, Model};
 use demask_quant::ggml::GgmlType;
 use demask_std::read::gguf::value::{Number, ScalarType, Value};
 use demask_std::read::gguf::{Access, GgufFile, GgufModel, GgufOptions};
 use demask_std::write::requantize::{FileType, RequantizeError, requantize};
-use gguf_files::{DIM, FFN, Model};
 
 fn write(model: &Model, path: &Path) -> GgufFile {
     std::fs::write(path, model.bytes()).unwrap();

@@ -1,9 +1,6 @@
 //! Weights that cannot be stored, sources that fail, disks that are full.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{RandomWeights, SMALLEST, sections, sections_of_every_kind};
+use crate::common::{RandomWeights, SMALLEST, sections, sections_of_every_kind};
 use demask::image::{ImageError, ModelConfig, ModelImage, TensorRole};
 use demask::packed::Format;
 use demask_quant::{
@@ -45,7 +42,7 @@ fn write_one(format: Format, value: f32) -> Result<(), WriteError> {
     let quantization = Quantization::uniform(format);
     write_image(&sections(CONFIG), quantization, &source, &mut out, 2, &mut |_| ())?;
     // What was accepted must be readable, by the strictest reader.
-    let bytes = common::Aligned::copy_of(out.get_ref());
+    let bytes = crate::common::Aligned::copy_of(out.get_ref());
     ModelImage::parse(&bytes).expect("a weight was accepted that makes no valid image");
     Ok(())
 }
@@ -216,7 +213,7 @@ fn a_full_disk_is_an_error_wherever_it_fills_up() {
         }
         // What is on the disk then must never pass for an image.
         if room < needed {
-            let partial = common::Aligned::copy_of(&partial);
+            let partial = crate::common::Aligned::copy_of(&partial);
             assert!(ModelImage::parse(&partial).is_err(), "room for {room} bytes");
         }
     }

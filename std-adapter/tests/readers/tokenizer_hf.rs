@@ -1,11 +1,9 @@
 //! The same ids and the same text as Hugging Face `tokenizers`, from the same `tokenizer.json`.
 
-mod tokenizer_texts;
-
+use crate::tokenizer_texts::{Kind, Lcg, trained};
 use demask::text::{Specials, Utf8Stream};
 use demask_std::prompt;
 use demask_std::read::tokenizer_json;
-use tokenizer_texts::{Kind, Lcg, trained};
 use tokenizers::Tokenizer as Theirs;
 use unicode_normalization::is_nfc;
 

@@ -1,9 +1,6 @@
 //! What is written is what the engine's own reader reads, in every format.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{
+use crate::common::{
     Aligned, RandomWeights, SMALLEST, image_with, sections, sections_of_every_kind, tokenizer,
 };
 use demask::image::{Features, ModelConfig, ModelImage, TensorRole};

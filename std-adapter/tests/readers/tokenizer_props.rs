@@ -1,13 +1,11 @@
 //! Properties of tokenizing, for inputs that proptest makes up and shrinks.
 
-mod tokenizer_texts;
-
 use std::sync::LazyLock;
 
+use crate::tokenizer_texts::{Kind, trained};
 use demask::text::{EncodeError, Specials, Tokenizer, Utf8Stream};
 use demask_std::read::tokenizer_json;
 use proptest::prelude::*;
-use tokenizer_texts::{Kind, trained};
 
 /// Sections of each kind.
 static SECTIONS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {

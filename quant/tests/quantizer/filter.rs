@@ -1,9 +1,8 @@
 //! An image with a FILTER section is read back, repacked and refused like any other.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{Aligned, RandomWeights, image_with, reseal, section_at, sections_of_every_kind};
+use crate::common::{
+    Aligned, RandomWeights, image_with, reseal, section_at, sections_of_every_kind,
+};
 use demask::image::{ImageError, ModelImage, SectionKind};
 use demask::packed::{Format, Layout};
 use demask_quant::{

@@ -1,9 +1,6 @@
 //! Models of every family give the same logits with every kernel that this processor can run.
 
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-
-use common::{Aligned, Random, WIDE_EXPERTS, image_with, random_config, sections, with_q4k};
+use crate::common::{Aligned, Random, WIDE_EXPERTS, image_with, random_config, sections, with_q4k};
 use demask::decode::Needs;
 use demask::image::{Attention, ModelConfig, ModelImage};
 use demask::packed::Format;

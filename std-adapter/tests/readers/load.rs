@@ -1,8 +1,6 @@
 //! Models as users have them: what is packed is what the file says, however it gets there.
 
-mod gguf_files;
-mod gguf_models;
-
+use crate::gguf_models::{file, model, name_of};
 use demask::ModelImage;
 use demask::decode::Needs;
 use demask::image::TensorRole;
@@ -12,7 +10,6 @@ use demask_quant::{Quantization, Sections, WeightSource, pack_image, write_image
 use demask_std::load::{LoadOptions, LoadedModel};
 use demask_std::mmap::Access;
 use demask_std::runtime::{Held, Memory, Runtime, Settings};
-use gguf_models::{file, model, name_of};
 use std::io::Cursor;
 
 fn sections(model: &LoadedModel) -> Sections {

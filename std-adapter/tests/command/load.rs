@@ -1,10 +1,7 @@
 //! The `demask` command on GGUF files: every way to the same answer, and what it says about them.
 
-mod gguf_files;
-mod gguf_models;
-
+use crate::gguf_models::{END, file, model};
 use demask_quant::ggml::GgmlType;
-use gguf_models::{END, file, model};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -78,14 +75,14 @@ fn every_way_gives_the_same_logits() {
 #[test]
 fn shifted_rows_are_the_rows_before() {
     let mut dream = model("dream", GgmlType::F32);
-    for layer in 0..gguf_models::LAYERS {
+    for layer in 0..crate::gguf_models::LAYERS {
         for (name, width) in [("attn_q", 256), ("attn_k", 128), ("attn_v", 128)] {
             dream.add(&format!("blk.{layer}.{name}.bias"), &[width], GgmlType::F32);
         }
     }
     let path = file("shift.gguf", &dream);
     let (plain, shifted) = (logits(&path, &[]), logits(&path, &["--shift"]));
-    let row = gguf_models::VOCAB as usize * 4;
+    let row = crate::gguf_models::VOCAB as usize * 4;
     let at = plain.len() - 7 * row;
     assert!(shifted[at..at + row] == plain[at..at + row]);
     assert!(shifted[at + row..] == plain[at..plain.len() - row]);
@@ -157,7 +154,7 @@ fn inspect_shows_how_weights_are_held() {
     let q6 = held("q6_k", GgmlType::Q6_K, &[]);
     assert_eq!(
         (&q6["architecture"], &q6["chat_template"], &q6["tokenizer"]),
-        (&"llada".into(), &true.into(), &gguf_models::VOCAB.into())
+        (&"llada".into(), &true.into(), &crate::gguf_models::VOCAB.into())
     );
     let gate = tensor(&q6, "1.gate");
     assert_eq!(
