@@ -1,10 +1,7 @@
 //! `demask device-check`: logs as firmware prints them, whole and damaged in every way. The demo's own
 //! functions print the lines, so that both sides of the format are in one test.
 
-// Public there.
 use crate::firmware_log::{Device, model_path};
-#[allow(unreachable_pub)]
-#[allow(unreachable_pub)]
 use demask::StepEvent;
 use demask::decode::Commit;
 use demask_std::device::{DeviceLog, HostAnswer, Step, compare};
