@@ -37,7 +37,6 @@ def add_arguments(p):
     p.add_argument("--fall", type=float, default=0.3, help="share of the steps in which the rate falls")
     p.add_argument("--average", type=float, default=0.998, help="decay of the average of the weights")
     p.add_argument("--teacher", help="checkpoint of a model to learn from as well")
-    p.add_argument("--quantize", type=float, default=0.0, help="share of the steps with 4-bit weights")
     p.add_argument("--every", type=int, default=500, help="steps between evaluations and checkpoints")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seed", type=int, default=0)
@@ -94,35 +93,6 @@ def loss_of(net, part, teacher=None):
         taught = F.softmax(taught, -1)
         losses = 0.5 * losses + 0.5 * -(taught * F.log_softmax(logits, -1)).sum(-1)
     return (losses * weight).sum()
-
-
-class Rounded(torch.autograd.Function):
-    """Weights as the engine's Q4 holds them; the gradient passes as if they were not rounded."""
-
-    @staticmethod
-    def forward(_, weight):
-        groups = weight.view(-1, 32)
-        peak = groups.gather(1, groups.abs().argmax(1, keepdim=True))
-        scale = (peak / -8).half().float()
-        codes = torch.where(scale != 0, groups / scale, torch.zeros_like(groups)).round().clamp(-8, 7)
-        return (codes * scale).view_as(weight)
-
-    @staticmethod
-    def backward(_, gradient):
-        return gradient
-
-
-class RoundedLinear(torch.nn.Module):
-    def forward(self, weight):
-        return Rounded.apply(weight)
-
-
-def round_linears(net):
-    """From now on every inner matrix is used as its 4-bit form."""
-    for block in net.blocks:
-        for module in block.modules():
-            if isinstance(module, torch.nn.Linear):
-                torch.nn.utils.parametrize.register_parametrization(module, "weight", RoundedLinear())
 
 
 def train(args, net, batch, evaluate):
