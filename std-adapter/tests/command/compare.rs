@@ -1,38 +1,18 @@
 //! `demask compare`, `demask eval` and `demask lists` as a user or a script meets them.
 
+use crate::call::{demask, failed, json, models, text};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn demask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_demask")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = demask(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// What a command that fails says: one line.
 fn complaint(args: &[&str]) -> String {
-    let output = demask(args);
-    assert_eq!(output.status.code(), Some(1), "{args:?} should fail");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-    said
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+    let output = failed(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn temporary(name: &str, content: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare");
+    let folder = crate::call::temporary("compare");
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();

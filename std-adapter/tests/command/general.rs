@@ -1,42 +1,20 @@
 //! The `demask` command as a user or a script meets it.
 
+use crate::call::{demask, failed, json, models, temporary, text};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-fn demask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_demask")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = demask(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The one line that a failing command prints.
+/// The one line that a failing command prints, and nothing else.
 fn complaint(args: &[&str]) -> String {
-    let output = demask(args);
-    assert!(!output.status.success(), "{args:?} should fail");
+    let output = failed(args);
     assert!(output.stdout.is_empty(), "{args:?} printed to standard output");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(!errors.contains("panicked"), "{errors}");
-    assert_eq!(errors.lines().count(), 1, "{errors}");
-    errors
+    String::from_utf8(output.stderr).unwrap()
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents")
-}
-
-fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    models().join("intents")
 }
 
 /// An image of the folder, written by the command.

@@ -1,43 +1,12 @@
 //! The `demask` command on GGUF files: every way to the same answer, and what it says about them.
 
+use crate::call::{complaint, demask, json, succeed, temporary, text};
 use crate::gguf_models::{END, file, model};
 use demask_quant::ggml::GgmlType;
 use serde_json::Value;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn demask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_demask")).args(args).output().unwrap()
-}
-
-fn succeed(args: &[&str]) -> Vec<u8> {
-    let output = demask(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    output.stdout
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_slice(&succeed(args)).unwrap()
-}
-
-/// The one line that a failing command prints.
-fn complaint(args: &[&str]) -> String {
-    let output = demask(args);
-    assert!(!output.status.success(), "{args:?} should fail");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(!errors.contains("panicked") && errors.lines().count() == 1, "{errors}");
-    errors
-}
-
-fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 fn logits(model: &Path, more: &[&str]) -> Vec<u8> {
     let out = temporary(&format!("{}.npy", model.file_name().unwrap().to_str().unwrap()));
@@ -113,7 +82,7 @@ fn quantize_says_what_is_exact() {
     assert!(std::fs::read(&out).unwrap() == std::fs::read(&threads).unwrap());
     let unknown = complaint(&["quantize", text(&gguf), text(&out), "--type", "q4_k_m"]);
     assert!(unknown.contains(".gguf"), "{unknown}");
-    let table = String::from_utf8(succeed(&["quantize", text(&gguf), text(&out)])).unwrap();
+    let table = String::from_utf8(succeed(&["quantize", text(&gguf), text(&out)]).stdout).unwrap();
     assert!(table.contains("exact"), "{table}");
 }
 

@@ -14,6 +14,7 @@ mod print;
 mod step_line;
 
 mod calibrate;
+mod call;
 mod compare;
 mod device_check;
 mod general;

@@ -1,41 +1,28 @@
 //! `demask sweep` and `demask policies` as a user or a script meets them.
 
+use crate::call::{complaint, demask, models, succeed, temporary, text};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn demask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_demask")).args(args).output().unwrap()
-}
 
 fn json(args: &[&str]) -> (Value, String) {
-    let output = demask(args);
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?}: {errors}");
-    (serde_json::from_slice(&output.stdout).unwrap(), errors)
-}
-
-fn complaint(args: &[&str]) -> String {
-    let output = demask(args);
-    assert!(!output.status.success(), "{args:?} should fail");
-    String::from_utf8(output.stderr).unwrap()
+    let output = succeed(args);
+    (
+        serde_json::from_slice(&output.stdout).unwrap(),
+        String::from_utf8_lossy(&output.stderr).into(),
+    )
 }
 
 /// The first `count` lines of the bundled task, and an empty folder beside them.
 fn task(name: &str, count: usize) -> (PathBuf, PathBuf) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let folder = temporary(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
-    let valid = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/intents/valid.jsonl");
+    let valid = models().join("intents/valid.jsonl");
     let text = std::fs::read_to_string(valid).unwrap();
     let lines: Vec<&str> = text.lines().take(count).collect();
     let file = folder.join("task.jsonl");
     std::fs::write(&file, lines.join("\n")).unwrap();
     (file, folder.join("out"))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// A small sweep with something that is refused.
@@ -233,7 +220,12 @@ fn presets_are_the_familys_and_options_go_before_them() {
 
 #[test]
 fn contradictions_about_methods_are_named() {
-    let run = |more: &[&str]| complaint(&[&RUN[..], more].concat());
+    // Some of these are found while the options are read, and come with a hint of more than one line.
+    let run = |more: &[&str]| {
+        let output = demask(&[&RUN[..], more].concat());
+        assert!(!output.status.success(), "{more:?} should fail");
+        String::from_utf8(output.stderr).unwrap()
+    };
     assert!(run(&["--policy", "treshold"]).contains("did you mean threshold?"));
     assert!(run(&["--policy", "threshold:p=2"]).contains("between 0 and 1"));
     assert!(run(&["--policy", "threshold:0.8", "--threshold", "0.9"]).contains("--threshold"));

@@ -1,36 +1,8 @@
 //! `demask train-filter`, and what the other commands make of an image with a filter.
 
+use crate::call::{complaint, json, temporary, text};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn demask(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_demask")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = demask(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The one line that a failing command prints.
-fn complaint(args: &[&str]) -> String {
-    let output = demask(args);
-    assert!(!output.status.success(), "{args:?} should fail");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(!errors.contains("panicked") && errors.lines().count() == 1, "{errors}");
-    errors
-}
-
-fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use std::path::Path;
 
 /// The utterances beside the bundled model.
 fn utterances() -> String {
