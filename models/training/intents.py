@@ -13,7 +13,7 @@ import snips
 import trainer
 
 USER, JSON = 2, 3
-CANVAS = 48  # masks given for an answer
+CANVAS = 56  # masks given for an answer
 
 
 class Examples:
@@ -22,6 +22,7 @@ class Examples:
     def __init__(self, tokenizer, examples):
         self.tokenizer, self.examples, self.cache = tokenizer, examples, {}
         self.augmentation = snips.Augmentation(examples)
+        self.slots = sorted(self.augmentation.occurring)
 
     def encode(self, text):
         ids = self.cache.get(text)
@@ -32,8 +33,21 @@ class Examples:
         return ids
 
     def row(self, example):
-        utterance, frame = snips.render(*example)
-        return [USER] + self.encode(" " + utterance) + [JSON], self.encode(frame)
+        """Ids of prompt and frame, and tags of the prompt: 0 outside slots, and two numbers for each
+        slot, of a value's first token and of the others."""
+        intent, segments = example
+        prompt, tags = [USER], [-1]
+        for slot, words in segments:
+            first = 1 + 2 * self.slots.index(slot) if slot in self.slots else 0
+            for n, word in enumerate(words):
+                ids = self.encode(" " + word)
+                prompt += ids
+                # The space before a value is outside.
+                inside = [first + 1 if first else 0] * len(ids)
+                if n == 0:
+                    inside[:2] = [0, first]
+                tags += inside
+        return prompt + [JSON], self.encode(snips.render(intent, segments)[1]), tags + [-1]
 
     def draw(self, rng):
         return self.row(self.augmentation(rng.choice(self.examples), rng))
@@ -55,7 +69,7 @@ def main():
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer.from_file(args.tokenizer)
     examples, valid = Examples(tokenizer, snips.load("train")), snips.load("valid")
-    net = trainer.network(args, tokenizer.get_vocab_size())
+    net = trainer.network(args, tokenizer.get_vocab_size(), tags=1 + 2 * len(examples.slots))
     batches = rows.Batches(examples.draw, CANVAS, args)
     average = trainer.train(args, net, batches, lambda net: examples.evaluate(net, valid[::7]))
     print("valid", examples.evaluate(average, valid))

@@ -78,7 +78,7 @@ class Lists:
 
     def row(self, pair):
         prompt, answer = (self.tokenizer.encode(part).ids for part in pair)
-        return [USER] + prompt + [ANSWER], answer
+        return [USER] + prompt + [ANSWER], answer, None
 
     def draw(self, rng):
         return self.row(example(rng))

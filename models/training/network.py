@@ -77,7 +77,8 @@ class Block(nn.Module):
 
 class MaskedDiffusion(nn.Module):
     """c: vocabulary, d, layers, heads, kv_heads, ffn; head_norms where queries and keys are normalized
-    head by head (Qwen 3). The head is the embedding."""
+    head by head (Qwen 3). The head is the embedding. tags: kinds of words that a tagger tells apart
+    after two thirds of the blocks; it only helps training."""
 
     def __init__(self, c):
         super().__init__()
@@ -85,21 +86,29 @@ class MaskedDiffusion(nn.Module):
         self.embedding = nn.Embedding(c["vocabulary"], c["d"])
         self.blocks = nn.ModuleList(Block(c) for _ in range(c["layers"]))
         self.norm = Norm(c["d"])
+        if c.get("tags"):
+            self.tagger = nn.Sequential(Norm(c["d"]), nn.Linear(c["d"], c["tags"], bias=False))
         for name, p in self.named_parameters():
             if p.dim() == 2:
                 into_residual = name.endswith(("output.weight", "down.weight"))
                 nn.init.normal_(p, 0, 0.02 / (math.sqrt(2 * c["layers"]) if into_residual else 1))
 
-    def trunk(self, ids, bias=None, copies=1):
-        """ids [batch, rows]; bias [batch or 1, 1, rows, rows] is added to the attention scores. With
-        two copies, both halves of the rows have the positions of the first."""
+    def hidden(self, ids, bias=None, copies=1):
+        """Hidden rows after two thirds of the blocks and after all, normalized. ids [batch, rows]; bias
+        [batch or 1, 1, rows, rows] is added to the attention scores. With two copies, both halves of
+        the rows have the positions of the first."""
         x = self.embedding(ids)
         head_dim = self.c["d"] // self.c["heads"]
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
         cos, sin = (a.repeat(copies, 1) for a in angles(ids.shape[1] // copies, head_dim, dtype))
-        for block in self.blocks:
+        for n, block in enumerate(self.blocks):
             x = block(x, bias, cos, sin)
-        return self.norm(x)
+            if n + 1 == len(self.blocks) * 2 // 3:
+                middle = x
+        return middle, self.norm(x)
+
+    def trunk(self, ids, bias=None, copies=1):
+        return self.hidden(ids, bias, copies)[1]
 
     def head(self, x):
         return F.linear(x, self.embedding.weight)

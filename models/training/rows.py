@@ -1,6 +1,6 @@
 """Rows of a prompt and an answer: batches with masks, and decoding.
 
-Masked is the answer (70 %), the prompt's text (15 %) or both (15 %), at a ratio spread evenly over
+Masked is the answer (80 %), the prompt's text (10 %) or both (10 %), at a ratio spread evenly over
 (0, 1]. In half of the rows whose answer alone is masked, the prompt does not see the answer: so the
 model can be run with the prompt's keys and values kept.
 """
@@ -16,8 +16,8 @@ UNSEEN = -1e4
 
 
 class Batches:
-    """Batches of what draw(rng) gives, ids of a prompt and of an answer; the same for the same seed and
-    step. The canvas has room for `canvas` tokens."""
+    """Batches of what draw(rng) gives: ids of a prompt and of an answer, and tags of the prompt's ids or
+    None. The same for the same seed and step. The canvas has room for `canvas` tokens."""
 
     def __init__(self, draw, canvas, args):
         self.draw, self.canvas, self.args = draw, canvas, args
@@ -26,12 +26,12 @@ class Batches:
         rng = random.Random(f"{self.args.seed} {step}")
         picked = []
         while len(picked) < self.args.batch:
-            prompt, answer = self.draw(rng)
+            prompt, answer, tags = self.draw(rng)
             room = self.canvas - len(answer)
             if len(prompt) > 64 or room < 1:
                 continue
             spare = room if rng.random() < 0.15 else min(room, 1 + int(rng.expovariate(1 / 6)))
-            picked.append((prompt, answer + [EOS] * spare, len(answer)))
+            picked.append((prompt, answer + [EOS] * spare, len(answer), tags))
         # Rows of about the same length are computed together: less padding.
         picked.sort(key=lambda row: len(row[0]) + len(row[1]))
         noise = torch.Generator().manual_seed(rng.getrandbits(48))
@@ -40,25 +40,28 @@ class Batches:
 
     def part(self, picked, rng, noise):
         size = len(picked)
-        length = max(len(prompt) + len(answer) for prompt, answer, _ in picked)
+        length = max(len(prompt) + len(answer) for prompt, answer, _, _ in picked)
         length = (length + 15) // 16 * 16
         clean = torch.full((size, length), EOS)
         target = torch.zeros(size, length)  # what a position counts if it is masked
         seen = torch.ones(size, length, dtype=torch.bool)
         frozen = torch.zeros(size, dtype=torch.bool)
         prompts = torch.zeros(size, 1, dtype=torch.long)
-        for n, (prompt, answer, told) in enumerate(picked):
+        kinds = torch.full((size, length), -1)
+        for n, (prompt, answer, told, tags) in enumerate(picked):
             start, end = len(prompt), len(prompt) + len(answer)
             clean[n, :start], clean[n, start:end] = torch.tensor(prompt), torch.tensor(answer)
             seen[n, end:] = False
             prompts[n] = start
             kind = rng.random()
-            if kind < 0.7 or kind >= 0.85:
+            if kind < 0.8 or kind >= 0.9:
                 target[n, start : start + told + 1] = 1.0
                 target[n, start + told + 1 : end] = 0.1  # more end tokens are easy
-            if kind >= 0.7:
+            if kind >= 0.8:
                 target[n, 1 : start - 1] = 0.5
-            frozen[n] = kind < 0.35
+            elif tags:
+                kinds[n, :start] = torch.tensor(tags)
+            frozen[n] = kind < 0.4
         t = (torch.randperm(size, generator=noise) + torch.rand(1, generator=noise)) / size
         chance = torch.rand(size, length, generator=noise).masked_fill(target == 0, 2.0)
         # At least one position of each row is masked.
@@ -70,9 +73,12 @@ class Batches:
             frozen[:, None, None] & (at[:, None] < prompts[:, :, None]) & (at >= prompts[:, :, None])
         )
         bias = torch.zeros(size, 1, length, length).masked_fill(hidden[:, None], UNSEEN)
-        return dict(
+        part = dict(
             noisy=torch.where(masked, MASK, clean), clean=clean, weight=weight, bias=bias, copies=1
         )
+        if (kinds >= 0).any():
+            part.update(tags=kinds, batch=self.args.batch)
+        return part
 
 
 @torch.no_grad()

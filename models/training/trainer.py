@@ -7,6 +7,7 @@ A task gives batches; a batch is a list of parts that are computed one after ano
     weight  [rows, length] what a position counts in the loss, 0 where it is not masked
     bias    [rows or 1, 1, length, length] or None, added to the attention scores
     copies  2 where a masked copy stands before a clean one (block-causal training), otherwise 1
+    tags    [rows, length] kind of each word for the tagger, -1 for none; only if the network has one
 
 Matrices are trained with Muon, the rest with AdamW. The rate rises for 100 steps, stays, and falls to
 zero over the last part of the run; so a run that stopped goes on from its checkpoint with more steps.
@@ -21,6 +22,8 @@ import torch
 import torch.nn.functional as F
 
 from network import MaskedDiffusion
+
+TAGGER = 0.3  # what the tagger's loss counts
 
 
 def add_arguments(p):
@@ -60,9 +63,14 @@ def restore(path):
     return net.eval()
 
 
+def is_outer(name):
+    """Whether a matrix turns ids into rows, or rows into classes."""
+    return "embedding" in name or "tagger" in name
+
+
 def optimizers(net, args):
-    inner = [p for name, p in net.named_parameters() if p.dim() == 2 and "embedding" not in name]
-    outer = [p for name, p in net.named_parameters() if p.dim() == 2 and "embedding" in name]
+    inner = [p for name, p in net.named_parameters() if p.dim() == 2 and not is_outer(name)]
+    outer = [p for name, p in net.named_parameters() if p.dim() == 2 and is_outer(name)]
     vectors = [p for p in net.parameters() if p.dim() < 2]
     muon = torch.optim.Muon(
         inner, lr=args.rate, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"
@@ -85,14 +93,28 @@ def loss_of(net, part, teacher=None):
     weight, target = part["weight"][masked], part["clean"][masked]
     inputs = part["noisy"], part["bias"], part["copies"]
     with torch.autocast("cpu", torch.bfloat16):
-        logits = net.head(net.trunk(*inputs)[masked]).float()
+        middle, last = net.hidden(*inputs)
+        logits = net.head(last[masked]).float()
     losses = F.cross_entropy(logits, target, reduction="none")
     if teacher is not None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             taught = teacher.head(teacher.trunk(*inputs)[masked]).float()
         taught = F.softmax(taught, -1)
         losses = 0.5 * losses + 0.5 * -(taught * F.log_softmax(logits, -1)).sum(-1)
-    return (losses * weight).sum()
+    loss = (losses * weight).sum()
+    if "tags" in part:
+        loss = loss + TAGGER * tagging(net, middle, part["tags"]) * len(middle) / part["batch"]
+    return loss
+
+
+def tagging(net, middle, tags):
+    """What the tagger has to learn: the mean over the rows' words."""
+    words = tags >= 0
+    if not words.any():
+        return 0.0
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = net.tagger(middle[words]).float()
+    return F.cross_entropy(scores, tags[words])
 
 
 def train(args, net, batch, evaluate):
