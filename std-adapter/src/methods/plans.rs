@@ -7,6 +7,14 @@ use demask::cache::{
     LavidaPrefix, NoCache, PrefixCache, SubBlockCache, SuffixWindow, VicinityCache,
 };
 
+/// When a plan with blocks computes again what it keeps.
+const REFRESH: Parameter = count(
+    "refresh",
+    0,
+    (0, usize::MAX),
+    "passes between refreshes; 0 only at the start of a block",
+);
+
 /// When dKV-Cache refreshes what it keeps.
 static DKV: [Parameter; 2] = [
     count(
@@ -34,12 +42,7 @@ static TABLES: &[&[Entry<Plan>]] = &[&[
         aliases: &[],
         rule: "all rows at the first step of a block, then those from the block on",
         source: "Fast-dLLM, arXiv 2505.22618",
-        parameters: &[count(
-            "refresh",
-            0,
-            (0, usize::MAX),
-            "passes between refreshes; 0 only at the start of a block",
-        )],
+        parameters: &[REFRESH],
         wraps: false,
         published: published(
             2.0,
@@ -53,12 +56,7 @@ static TABLES: &[&[Entry<Plan>]] = &[&[
         aliases: &[],
         rule: "all rows at the first step of a block, then the block's alone",
         source: "Fast-dLLM, arXiv 2505.22618",
-        parameters: &[count(
-            "refresh",
-            0,
-            (0, usize::MAX),
-            "passes between refreshes; 0 only at the start of a block",
-        )],
+        parameters: &[REFRESH],
         wraps: false,
         published: published(
             2.0,
@@ -76,12 +74,7 @@ static TABLES: &[&[Entry<Plan>]] = &[&[
             count("before", 16, (0, usize::MAX), "rows before the block"),
             count("after", 16, (0, usize::MAX), "rows behind it"),
             count("warm-up", 4, (0, usize::MAX), "whole passes at the start of a block"),
-            count(
-                "refresh",
-                0,
-                (0, usize::MAX),
-                "passes between refreshes; 0 only at the start of a block",
-            ),
+            REFRESH,
         ],
         wraps: false,
         published: None,

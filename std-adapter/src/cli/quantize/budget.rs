@@ -59,7 +59,7 @@ impl Run<'_> {
                     }
                     if all_eight || round + 1 == ROUNDS {
                         return Err(CliError::new(format!(
-                            "the divergence is {measured:.4} nats with as many 8-bit matrices as were \
+                            "the divergence is {measured:.1e} nats with as many 8-bit matrices as were \
                              tried; give a larger --max-kl"
                         )));
                     }
