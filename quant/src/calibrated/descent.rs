@@ -63,7 +63,8 @@ impl Row<'_> {
         let (min, max) = format.range();
         let wanted = f64::from(*value) + self.gradient[k] / curvature / step;
         let wanted = wanted.round_ties_even().clamp(min.into(), max.into()) as i8;
-        let change = f64::from(wanted - *value) * step;
+        // Of Q8 they can be further apart than an i8 holds.
+        let change = (f64::from(wanted) - f64::from(*value)) * step;
         // Twice what is gained must outweigh rounding, or two values may be exchanged for ever.
         let gain = change * (2.0 * self.gradient[k] - curvature * change);
         if wanted == *value || gain <= 1e-12 * curvature * change * change {
@@ -105,5 +106,23 @@ impl Row<'_> {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_may_move_from_one_end_to_the_other() {
+        let identity = [1.0, 0.0, 0.0, 1.0];
+        let objective = Objective::full(&identity, 2);
+        let mut values = [0; GROUP];
+        values[..2].copy_from_slice(&[-100, 100]);
+        let mut groups = [(values, GroupScale::Plain(f16::ONE))];
+        // Both weights are 100; no other scale is better for values of opposite signs.
+        let mut differences = [200.0, 0.0];
+        improve_row(&objective, WeightFormat::Q8, &mut differences, &mut groups);
+        assert_eq!((&groups[0].0[..2], differences), (&[100, 100][..], [0.0, 0.0]));
     }
 }

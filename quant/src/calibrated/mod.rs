@@ -24,5 +24,5 @@ mod tests;
 
 pub use fit::{Fit, fit_tensor, loss_of};
 pub use moments::Moments;
-pub use objective::{DAMPING, Objective};
+pub use objective::Objective;
 pub use source::{QuantizedTensor, QuantizedWeights};
