@@ -70,11 +70,16 @@ impl Canvas {
         Self { ids, answer, outputs }
     }
 
+    /// Masks in the answer.
+    #[must_use]
+    pub fn masks(&self, mask_id: u32) -> usize {
+        self.ids[self.answer.clone()].iter().filter(|id| **id == mask_id).count()
+    }
+
     /// Share of the answer that is masked.
     #[must_use]
     pub fn mask_ratio(&self, mask_id: u32) -> f64 {
-        let masks = self.ids[self.answer.clone()].iter().filter(|id| **id == mask_id).count();
-        masks as f64 / self.answer.len().max(1) as f64
+        self.masks(mask_id) as f64 / self.answer.len().max(1) as f64
     }
 }
 

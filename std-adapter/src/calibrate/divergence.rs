@@ -2,14 +2,14 @@
 
 use super::canvases::Canvas;
 use super::error::CalibrateError;
+use crate::harness::comparison::Distance;
+use crate::harness::likelihood::{DECILES, column, decile};
+use crate::harness::statistics::ratio;
 use crate::reference::{ReferenceModel, Sight};
 use rayon::prelude::*;
 
-/// Classes of canvases, by share of the answer that is masked.
-pub const DECILES: usize = 10;
-
 /// Kullback-Leibler divergence, in nats, of a model's distributions from the float model's, on the rows of
-/// canvases that have output.
+/// canvases that have output. Measured per row as [`Distance`] does; deciles are those of [`decile`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Divergence {
     /// Rows that were compared.
@@ -67,16 +67,17 @@ impl<'m> Distributions<'m> {
         let vocab = config.vocab_size as usize;
         let compare = |(canvas, hidden): (&Canvas, &Vec<f32>)| {
             let (ours, theirs) = (self.model.head(hidden), logits(canvas)?);
-            let ratio = canvas.mask_ratio(config.mask_id);
             let mut sums = Sums {
-                decile: ((ratio * DECILES as f64).ceil() as usize).clamp(1, DECILES) - 1,
+                decile: decile(canvas.masks(config.mask_id), canvas.answer.len()),
                 rows: canvas.outputs.len(),
                 divergence: 0.0,
                 same_top: 0,
             };
             for (ours, theirs) in ours.chunks_exact(vocab).zip(theirs.chunks_exact(vocab)) {
-                sums.divergence += divergence(ours, theirs);
-                sums.same_top += usize::from(top(ours) == top(theirs));
+                // What would be right plays no part in these two.
+                let distance = Distance::of(ours, theirs, config.mask_id, 0);
+                sums.divergence += distance.kl;
+                sums.same_top += usize::from(distance.same_top);
             }
             Ok(sums)
         };
@@ -97,62 +98,28 @@ impl<'m> Distributions<'m> {
 }
 
 fn summary(canvases: &[Sums]) -> Divergence {
-    let total = |which: &dyn Fn(&Sums) -> bool| {
-        let chosen = canvases.iter().filter(|sums| which(sums));
-        chosen.fold((0, 0.0), |(rows, sum), sums| (rows + sums.rows, sum + sums.divergence))
+    let per_row = |chosen: &[&Sums], number: fn(&Sums) -> f64| {
+        ratio(&column(chosen, |sums| number(sums)), &column(chosen, |sums| sums.rows as f64))
     };
-    let mean = |(rows, sum): (usize, f64)| (rows > 0).then(|| sum / rows as f64);
-    let (rows, sum) = total(&|_| true);
-    let overall = mean((rows, sum)).unwrap_or(0.0);
-    let squares: f64 =
-        canvases.iter().map(|sums| (sums.divergence - overall * sums.rows as f64).powi(2)).sum();
-    let same: usize = canvases.iter().map(|sums| sums.same_top).sum();
+    let all: Vec<&Sums> = canvases.iter().collect();
+    let mean = per_row(&all, |sums| sums.divergence).unwrap_or_default();
+    let same_top = per_row(&all, |sums| sums.same_top as f64).unwrap_or_default();
+    let decile = |decile: usize| {
+        let own: Vec<&Sums> = canvases.iter().filter(|sums| sums.decile == decile).collect();
+        per_row(&own, |sums| sums.divergence).map(|mean| mean.value)
+    };
     Divergence {
-        rows,
-        mean: overall,
-        standard_error: squares.sqrt() / rows.max(1) as f64,
-        same_top: same as f64 / rows.max(1) as f64,
-        deciles: std::array::from_fn(|decile| mean(total(&|sums| sums.decile == decile))),
+        rows: canvases.iter().map(|sums| sums.rows).sum(),
+        mean: mean.value,
+        standard_error: mean.error,
+        same_top: same_top.value,
+        deciles: std::array::from_fn(decile),
     }
-}
-
-/// `sum p ln(p / q)` of the softmax of two rows of logits, in `f64`.
-fn divergence(ours: &[f32], theirs: &[f32]) -> f64 {
-    let (ours_sum, theirs_sum) = (log_sum(ours), log_sum(theirs));
-    let pairs = ours.iter().zip(theirs);
-    let terms = pairs.map(|(a, b)| {
-        let (a, b) = (f64::from(*a) - ours_sum, f64::from(*b) - theirs_sum);
-        a.exp() * (a - b)
-    });
-    // Never negative but for rounding.
-    terms.sum::<f64>().max(0.0)
-}
-
-fn log_sum(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    largest + logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum::<f64>().ln()
-}
-
-fn top(logits: &[f32]) -> Option<usize> {
-    // Of equal ones the first, as the engine takes it.
-    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn divergence_is_the_textbook_sum() {
-        let (p, q) = ([0.5f32, 0.25, 0.25], [0.25f32, 0.5, 0.25]);
-        // Logits are logarithms plus any constant.
-        let logits = |p: [f32; 3], shift: f32| p.map(|p| p.ln() + shift);
-        let expected = 0.5 * 2f64.ln() - 0.25 * 2f64.ln();
-        let got = divergence(&logits(p, 3.0), &logits(q, -40.0));
-        assert!((got - expected).abs() < 1e-5, "{got}");
-        assert_eq!(divergence(&logits(p, 1.0), &logits(p, 1.0)), 0.0);
-        assert_eq!((top(&[1.0, 3.0, 3.0]), top(&[])), (Some(1), None));
-    }
 
     #[test]
     fn canvases_are_summed_by_decile() {
@@ -161,7 +128,8 @@ mod tests {
         assert!((got.mean - 0.2).abs() < 1e-12 && got.rows == 5 && got.same_top == 0.6);
         assert_eq!((got.deciles[0], got.deciles[1]), (Some(0.5), None));
         assert!((got.deciles[9].unwrap() - 0.125).abs() < 1e-12);
-        let expected = (0.3f64.powi(2) + 0.3f64.powi(2)).sqrt() / 5.0;
+        // Residuals 0.3, -0.3 and 0: their mean has the error sqrt(0.18 / 2 / 3); 5/3 rows per canvas.
+        let expected = (0.18f64 / 2.0 / 3.0).sqrt() / (5.0 / 3.0);
         assert!((got.standard_error - expected).abs() < 1e-12);
     }
 }

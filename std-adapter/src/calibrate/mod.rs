@@ -27,7 +27,7 @@ mod texts;
 pub use budget::{Budget, Sensitivity, choose, sensitivities};
 pub use canvases::{Canvas, Masks, Settings, canvases};
 pub use certainty::{RowWeights, Rows, look};
-pub use divergence::{DECILES, Distributions, Divergence};
+pub use divergence::{Distributions, Divergence};
 pub use error::CalibrateError;
 pub use layers::{Formats, Layered, Method, Outcome};
 pub use partial::Partial;

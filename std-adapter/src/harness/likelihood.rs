@@ -175,7 +175,7 @@ pub fn decile_range(at: usize) -> (f64, f64) {
 }
 
 /// One number of each piece.
-pub(super) fn column<T>(pieces: &[T], number: impl Fn(&T) -> f64) -> Vec<f64> {
+pub(crate) fn column<T>(pieces: &[T], number: impl Fn(&T) -> f64) -> Vec<f64> {
     pieces.iter().map(number).collect()
 }
 
