@@ -18,14 +18,6 @@ pub enum CalibrateError {
     /// The file of texts.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// A line of it.
-    #[error("line {line} is no text: {reason}; expected is {{\"text\": text}} on every line")]
-    Line {
-        /// Number of the line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// No text fits the model.
     #[error(
         "no text in the file leaves room for an answer on the model's canvas; give shorter ones"
