@@ -13,7 +13,7 @@ use half::f16;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"dmkpart1";
@@ -45,7 +45,7 @@ impl Partial {
     /// what is stored: weights, options, canvases.
     ///
     /// # Errors
-    /// [`CalibrateError::Partial`] if the file cannot be read or written.
+    /// [`CalibrateError::Partial`] if the file cannot be read or written, or is no such file.
     pub fn open(
         path: &Path,
         digest: [u8; DIGEST],
@@ -68,10 +68,16 @@ impl Partial {
                 }
                 whole = bytes.len() - rest.len();
             }
+            None if bytes.len() >= MAGIC.len() && !bytes.starts_with(MAGIC) => {
+                let reason = "it is not the file of a calibration run";
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+            }
             None => write_atomic_bytes(path, &header)?,
         }
-        let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
+        // Not opened for appending: Windows would not shorten it.
+        let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
         file.set_len(whole as u64).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file, found })
     }
 

@@ -1,6 +1,6 @@
 //! Calibrated rounding, from canvases to images.
 
-use demask::image::{Architecture, Features, ModelConfig, Norm, RopePairs, TensorRole};
+use demask::image::{Architecture, Attention, Features, ModelConfig, Norm, RopePairs, TensorRole};
 use demask::packed::Format;
 use demask_quant::{BoxError, Rotated, WeightSource};
 use demask_std::calibrate::{
@@ -107,6 +107,46 @@ fn canvases_have_every_mask_ratio_and_no_other_masks() {
 }
 
 #[test]
+fn a_block_causal_model_decodes_its_way_to_every_mask_ratio() {
+    let features = Features { attention: Attention::BlockCausal(8), ..Features::PLAIN };
+    let config = ModelConfig { features, ..CONFIG };
+    let setup = Setup::new(config, &Noise, 2).unwrap();
+    let settings = Settings { snapshots: 1.0, ..settings(Masks::Stratified) };
+    let canvases = setup.canvases(&texts(), &settings).unwrap();
+    let mut ratios: Vec<f64> = canvases.iter().map(|canvas| canvas.mask_ratio(1)).collect();
+    ratios.sort_by(f64::total_cmp);
+    assert!(ratios[0] < 0.15 && ratios[39] > 0.85, "{ratios:?}");
+    for canvas in &canvases {
+        // Blocks are filled from left to right: behind one with masks, all is masked.
+        let first = canvas.outputs[0] / 8 * 8 + 8;
+        assert!((first..canvas.ids.len()).all(|p| canvas.ids[p] == 1), "{canvas:?}");
+    }
+}
+
+#[test]
+fn every_kind_of_file_is_calibrated_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/lists");
+    let model = LoadedModel::open(&lists, true).unwrap();
+    let read = |lines: &str, length| {
+        let path = folder.path().join("lines.jsonl");
+        std::fs::write(&path, lines).unwrap();
+        demask_std::calibrate::texts(&model, &path, length)
+    };
+    let plain = read(r#"{"text": "copy [\"A\", \"B\"]"}"#, None).unwrap();
+    assert!(plain[0].prompt.len() == (plain[0].prompt.len() + plain[0].answer.len()) / 4);
+    let gaps = read(r#"{"text": "copy [\"A\", \"B\"]", "hide": [[0, 4]]}"#, None).unwrap();
+    assert_eq!(gaps, plain);
+    // Answers end where the canvas does, however long they are to be.
+    let lists = read(r#"{"task": "copy", "list": ["A", "B"]}"#, Some(60_000)).unwrap();
+    let context = model.config().context as usize;
+    assert_eq!(lists[0].prompt.len() + lists[0].answer.len(), context);
+    assert_eq!(lists[0].answer.last(), Some(&model.config().eos_id));
+    let error = read("{\"text\": \"a\"}\n{\"text\": 3}\n", None).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("expected"), "{error}");
+}
+
+#[test]
 fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
     let run = |threads, method| {
         let setup = Setup::new(CONFIG, &Noise, threads).unwrap();
@@ -164,6 +204,11 @@ fn a_run_that_was_killed_goes_on_to_the_same_end() {
     assert_eq!(partial.found(), 0);
     partial.finish();
     assert!(!path.exists());
+    // What is somebody else's stays.
+    std::fs::write(&path, b"half of a download").unwrap();
+    let error = Partial::open(&path, digest, &CONFIG).unwrap_err().to_string();
+    assert!(error.contains("remove it"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"half of a download");
 }
 
 #[test]
@@ -296,5 +341,13 @@ fn the_command_keeps_budgets_and_refuses_what_it_cannot_do() {
     assert!(said(&["--type", "q4", "--size", "1M"]).contains("--calibrate FILE"));
     assert!(said(&[&few[..], &["--type", "q4k"]].concat()).contains("--type q4"));
     assert!(said(&[&few[..], &["--size", "100k"]].concat()).contains("at least"));
-    assert!(!file("none.dmk").exists());
+    let twice = ["--size", "790k", "--embedding-type", "q8"];
+    assert!(said(&[&few[..], &twice].concat()).contains("leave --embedding-type out"));
+    let half = ["--type", "q4", "--embedding-type", "f16"];
+    assert!(said(&[&few[..], &half].concat()).contains("give one of these"));
+    for idle in ["--snapshots", "--canvases", "--seed", "--answer-length"] {
+        assert!(said(&["--type", "q4", idle, "1"]).contains("--calibrate <FILE>"), "{idle}");
+    }
+    assert!(run(&file("none.gguf"), &["--size", "1M"]).unwrap_err().contains("are for images"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
 }

@@ -16,6 +16,7 @@ use crate::runtime::{Memory, Runtime, Settings as RunSettings};
 use demask::ModelImage;
 use demask::decode::Needs;
 use demask::image::TensorRole;
+use demask::packed::Format;
 use demask_quant::calibrated::QuantizedWeights;
 use demask_quant::{Quantization, Rotated, Sections, WeightSource, pack_image};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -102,6 +103,17 @@ impl Job<'_> {
                 return Err(CliError::new("a budget chooses the types itself; leave --type out"));
             }
         };
+        if budget && self.args.embedding.is_some() {
+            return Err(CliError::new(
+                "a budget chooses the embedding's type, too; leave --embedding-type out",
+            ));
+        }
+        let mut formats = self.formats(typed);
+        if !matches!(formats.embedding, Format::Q4 | Format::Q8) {
+            return Err(CliError::new(
+                "calibrated rounding makes q4 and q8; give one of these as --embedding-type",
+            ));
+        }
         let setup = Setup::new(self.sections.config, self.source, self.threads).problem()?;
         let texts = self.texts(args.calibrate.as_ref())?;
         let settings = args.settings();
@@ -120,14 +132,17 @@ impl Job<'_> {
             None => None,
         };
         let run = Run { job: self, setup: &setup, texts: &texts, shown: &shown };
-        let mut formats = self.formats(typed);
         let mut findings = Findings::default();
         if budget {
             run.choose(&mut formats, &mut findings)?;
         }
         let digest = setup.digest(&shown, &formats, args.method.method()).problem()?;
         let partial = Partial::open(&Partial::path_for(&self.args.out), digest, &setup.config);
-        let partial = Some(partial.problem()?);
+        let partial = partial.problem()?;
+        if partial.found() > 0 {
+            eprintln!("demask: going on with a run that has done {} matrices", partial.found());
+        }
+        let partial = Some(partial);
         let done = run.round(&shown, &formats, args.method.method(), partial)?;
         findings.outcomes = done.outcomes;
         let quantized = done.weights;

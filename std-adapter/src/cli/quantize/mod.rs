@@ -101,7 +101,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     })?;
     args.calibration.check()?;
     let model = args.reading.open(&args.source, true)?;
-    if args.calibration.changes_weights() {
+    if args.calibration.is_used() {
         refuse_quantized_image(&model, &args.source)?;
         return calibrated::run(args, &model, stored_as);
     }
@@ -127,7 +127,7 @@ fn all_cores() -> usize {
 }
 
 fn to_gguf(args: &QuantizeArgs) -> Result<(), CliError> {
-    if args.calibration.changes_weights() {
+    if args.calibration.is_used() {
         return Err(CliError::new(
             "calibration, rotation and budgets are for images; leave them out, or give an output that \
              ends in .dmk",

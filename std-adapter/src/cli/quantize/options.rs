@@ -51,23 +51,30 @@ pub(super) struct CalibrationArgs {
     /// How weights are rounded; importance and gptq need --calibrate
     #[arg(long, value_enum, value_name = "METHOD", default_value = "rtn")]
     pub(super) method: MethodName,
-    /// Texts to calibrate on, JSON lines: {"prompt", "answer"}, {"intent", "segments"} or {"text"}
+    /// Texts to calibrate on, JSON lines: {"prompt", "answer"}, {"intent", "segments"}, {"task", "list"} or
+    /// {"text"}
     #[arg(long, value_name = "FILE")]
     pub(super) calibrate: Option<PathBuf>,
     /// Canvases made of them
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "calibrate", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) canvases: u32,
     /// How they are masked
-    #[arg(long, value_enum, value_name = "MASKS", default_value = "stratified")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MASKS",
+        default_value = "stratified",
+        requires = "calibrate"
+    )]
     pub(super) calibrate_masks: MaskName,
     /// Share of the canvases that the model's own decoding leaves, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = Settings::default().snapshots)]
+    #[arg(long, value_name = "SHARE", default_value_t = Settings::default().snapshots, requires = "calibrate")]
     pub(super) snapshots: f64,
     /// Tokens of an answer on a canvas [default: the longest answer and one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", requires = "calibrate", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) answer_length: Option<u16>,
     /// Seed of the masks
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "calibrate")]
     pub(super) seed: u64,
     /// Rotate the residual stream by a Hadamard matrix, folded into the weights
     #[arg(long)]
@@ -97,16 +104,20 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 impl CalibrationArgs {
-    /// Whether anything here changes what is stored.
-    pub(super) fn changes_weights(&self) -> bool {
-        self.calibrate.is_some() || self.rotate
+    /// Whether anything here is asked for.
+    pub(super) fn is_used(&self) -> bool {
+        self.calibrate.is_some() || self.rotate || self.looks()
+    }
+
+    /// Whether it is to be looked at what the model does with its weights.
+    fn looks(&self) -> bool {
+        let budget = self.size.is_some() || self.max_kl.is_some();
+        self.method != MethodName::Rtn || budget || self.held_out.is_some()
     }
 
     /// Refuses what needs texts without them, and what cannot be.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        let budget = self.size.is_some() || self.max_kl.is_some();
-        let looks = self.method != MethodName::Rtn || budget || self.held_out.is_some();
-        if looks && self.calibrate.is_none() {
+        if self.looks() && self.calibrate.is_none() {
             return Err(CliError::new(
                 "the methods importance and gptq, --size, --max-kl and --held-out look at what the model \
                  does with its weights: give --calibrate FILE, JSON lines with \"prompt\" and \"answer\", or \
