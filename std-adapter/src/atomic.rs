@@ -83,6 +83,17 @@ where
     sync_folder(parent(path)).map_err(failed("flush the folder of"))
 }
 
+/// Fails as [`write_atomic`] would at its beginning: for asking before long work what would end it.
+///
+/// # Errors
+/// [`WriteError`], if no file can be created there.
+pub fn check_place(path: &Path) -> Result<(), WriteError> {
+    match path.is_dir() {
+        true => Err(WriteError::IsFolder(path.to_owned())),
+        false => create_temporary(path).map(drop),
+    }
+}
+
 /// [`write_atomic`] for content that is already in memory.
 ///
 /// # Errors
@@ -171,6 +182,16 @@ mod tests {
         assert!(error.to_string().contains("the disk is full"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn a_place_is_checked_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        check_place(&path).unwrap();
+        assert!(names(folder.path()).is_empty());
+        assert!(matches!(check_place(folder.path()), Err(WriteError::IsFolder(_))));
+        assert!(check_place(&folder.path().join("no/a.bin")).is_err());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! `demask eval`: a model's scores on a task, and the likelihood that it gives to what is right.
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs};
-use super::solve::{Answer, Solver, refuse_texts};
-use super::table;
+use super::solve::{Answer, Solver};
 use super::texts::{BoundArgs, Rows};
-use super::{CliError, Problem};
+use super::{CliError, Problem, answers, table};
 use crate::harness::budget::Budget;
 use crate::harness::likelihood::{Bound, PieceNats, bound, log_probabilities};
 use crate::harness::masks::Key;
@@ -43,6 +42,9 @@ pub(super) struct EvalArgs {
     decode: DecodeArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    /// Write every answer, with its prompt and what was expected, to this file as JSON lines
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -69,6 +71,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
     let wants_bound = args.nll || task.kind() == Kind::Texts;
     Budget::check_names(&args.budgets, &names(&task, wants_bound)).map_err(CliError::new)?;
+    if let Some(path) = &args.answers {
+        answers::check(path, &task, &args.task)?;
+    }
     let model = args.model.open()?;
     let runtime = args.model.runtime(&model)?;
     let started = Instant::now();
@@ -78,23 +83,28 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
         true => Some(measure_bound(args, &task, (&model, &runtime), &pool)?),
         false => None,
     };
-    let answers = match task.kind() {
+    let solved = match task.kind() {
         Kind::Texts => Vec::new(),
         _ => answer_all(args, &task, (&model, &runtime), &pool)?,
     };
     let seconds = started.elapsed().as_secs_f64();
+    let written = match &args.answers {
+        Some(path) => answers::write(path, &task, &model, &solved),
+        None => Ok(()),
+    };
     let measured = Measured {
         bound,
         seconds,
         digest: model.digest().problem()?,
         seed: args.decode.seed,
-        ..Measured::of_answers(&task, &answers)
+        ..Measured::of_answers(&task, &solved)
     };
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", measured.json())?,
         false => measured.print(&mut out)?,
     }
+    written?;
     Budget::missed(&args.budgets, &measured.numbers())
         .map_or(Ok(()), |missed| Err(CliError::new(missed)))
 }
@@ -103,12 +113,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
 fn names(task: &Task, wants_bound: bool) -> Vec<String> {
     let mut names: Vec<String> =
         task.kind().scores().iter().map(|name| (*name).to_owned()).collect();
-    for at in 0..task.len() {
-        if let Some(group) = task.group(at).filter(|group| !names.iter().any(|name| name == group))
-        {
-            names.push(group.to_owned());
-        }
-    }
+    names.extend(task.groups().into_iter().map(String::from));
     if task.kind() != Kind::Texts {
         names.push("forwards".into());
     }
@@ -131,7 +136,6 @@ fn answer_all(
     (model, runtime): (&LoadedModel, &Runtime<'_>),
     pool: &ThreadPool,
 ) -> Result<Vec<Answer>, CliError> {
-    refuse_texts(task)?;
     let solver = Solver { model, runtime, kernels: args.machine.kernels };
     args.decode.announce(&solver.decoding(task, 0, &args.decode)?);
     let bar = progress(task.len(), "answers")?;
@@ -178,12 +182,6 @@ impl Measured {
     fn of_answers(task: &Task, answers: &[Answer]) -> Self {
         let marks: Vec<Vec<Mark>> =
             answers.iter().enumerate().map(|(at, answer)| task.marks(at, &answer.reply)).collect();
-        let mut names: Vec<&'static str> = Vec::new();
-        for name in (0..answers.len()).filter_map(|at| task.group(at)) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
         let group = |name: &'static str| {
             let own = marks.iter().enumerate().filter(|(at, _)| task.group(*at) == Some(name));
             let own: Vec<&[Mark]> = own.map(|(_, marks)| marks.as_slice()).collect();
@@ -197,7 +195,7 @@ impl Measured {
             seed: 0,
             digest: String::new(),
             scores: task.scores(&all),
-            groups: names.into_iter().map(group).collect(),
+            groups: task.groups().into_iter().map(group).collect(),
             forwards: (!forwards.is_empty()).then(|| mean(&forwards)),
             bound: None,
             seconds: 0.0,

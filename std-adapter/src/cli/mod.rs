@@ -1,5 +1,6 @@
 //! The `demask` command: what it takes, and which module does it.
 
+mod answers;
 mod bench;
 mod chat;
 mod compare;

@@ -15,12 +15,15 @@ use demask::text::Tokenizer;
 /// Tokens of all pieces together, at most: more would take weeks, and memory before that.
 const MAX_TOKENS: usize = 1 << 26;
 
+/// Draws per piece, at most; their masks are made together.
+const MAX_DRAWS: i64 = 10_000;
+
 /// How likelihoods are measured.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct BoundArgs {
     /// Forward passes per piece of text for its likelihood; a piece of few tokens is measured exactly if so
     /// many are enough
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=MAX_DRAWS))]
     pub(super) draws: u32,
     /// Tokens of a long text that the model sees at a time [default: its context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -107,11 +110,18 @@ fn item(
     tokenizer: &Tokenizer<'_>,
 ) -> Result<(Vec<u32>, Vec<usize>), CliError> {
     let config = model.config();
-    let (canvas, hidden) = match task.gaps(at) {
+    let fits = |length: usize| match config.context as usize {
+        context if length > context => Err(CliError::new(format!(
+            "it has {length} tokens, and the model's context is {context}; shorten it, or lower --gen-length"
+        ))),
+        _ => Ok(()),
+    };
+    match task.gaps(at) {
         Some(gaps) => {
             let gaps = gaps.tokens(tokenizer).problem()?;
+            fits(gaps.tokens.len())?;
             let hidden = gaps.hidden();
-            (gaps.tokens, hidden)
+            Ok((gaps.tokens, hidden))
         }
         None => {
             let mut canvas =
@@ -121,17 +131,11 @@ fn item(
             canvas.push(config.eos_id);
             let end = canvas.len();
             // What stands behind an answer when it is decoded.
-            let room = start + decode.length(config, start);
-            canvas.resize(room.max(end), config.eos_id);
-            (canvas, (start..end).collect::<Vec<_>>())
+            let length = start.saturating_add(decode.length(config, start)).max(end);
+            fits(length)?;
+            canvas.resize(length, config.eos_id);
+            Ok((canvas, (start..end).collect()))
         }
-    };
-    let (length, context) = (canvas.len(), config.context as usize);
-    match length > context {
-        true => Err(CliError::new(format!(
-            "it has {length} tokens, and the model's context is {context}; shorten it"
-        ))),
-        false => Ok((canvas, hidden)),
     }
 }
 

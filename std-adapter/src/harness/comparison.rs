@@ -33,17 +33,20 @@ impl Distance {
     #[must_use]
     pub fn of(a: &[f32], b: &[f32], mask: u32, truth: u32) -> Self {
         let (a, b) = (log_probabilities(a, mask), log_probabilities(b, mask));
-        let term =
-            |(a, b): (&f64, &f64)| if *a == f64::NEG_INFINITY { 0.0 } else { a.exp() * (a - b) };
+        let term = |(a, b): (&f64, &f64)| match a.exp() {
+            0.0 => 0.0,
+            p => p * (a - b),
+        };
         let top = |row: &[f64]| {
             let best = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             row.iter().position(|log| *log == best)
         };
         let log = |row: &[f64]| row.get(truth as usize).copied().unwrap_or(f64::NEG_INFINITY);
         let logs = (log(&a), log(&b));
+        let kl: f64 = a.iter().zip(&b).map(term).sum();
         Self {
-            // Never below zero but by rounding.
-            kl: a.iter().zip(&b).map(term).sum::<f64>().max(0.0),
+            // Never below zero but by rounding. What is no number stays so.
+            kl: if kl < 0.0 { 0.0 } else { kl },
             same_top: top(&a) == top(&b),
             delta_p: logs.1.exp() - logs.0.exp(),
             logs,
@@ -56,6 +59,8 @@ impl Distance {
 pub struct PiecePair {
     /// The bounds, on the same masks.
     pub nats: [PieceNats; 2],
+    /// The second one less the first, with the error of that.
+    pub difference: PieceNats,
     /// Distances of the masked tokens, by [`RATIOS`].
     pub distances: [Vec<Distance>; RATIOS.len()],
 }
@@ -80,16 +85,19 @@ impl PiecePair {
         };
         let draws = draws(length, count, key);
         let mut nats = [Vec::new(), Vec::new()];
+        let mut differences = Vec::new();
         for draw in &draws {
             let found = at(&draw.hidden)?;
             nats[0].push(found.iter().map(|d| -d.logs.0).collect());
             nats[1].push(found.iter().map(|d| -d.logs.1).collect());
+            differences.push(found.iter().map(|d| d.logs.0 - d.logs.1).collect());
         }
         let mut by_ratio: [Vec<Distance>; RATIOS.len()] = Default::default();
         for (number, (ratio, list)) in RATIOS.into_iter().zip(&mut by_ratio).enumerate() {
             *list = at(&of_ratio(length, ratio, key, number as u32))?;
         }
-        Ok(Self { nats: nats.map(|nats| piece_nats(length, &draws, &nats)), distances: by_ratio })
+        let sum = |nats: Vec<_>| piece_nats(length, &draws, &nats);
+        Ok(Self { nats: nats.map(sum), difference: sum(differences), distances: by_ratio })
     }
 
     /// Says how much text the piece is.
@@ -143,7 +151,7 @@ impl Distances {
             kl_median: quantile(&kl, 0.5),
             kl_p99: quantile(&kl, 0.99),
             kl_max: quantile(&kl, 1.0),
-            same_top: per_token(|d| f64::from(u8::from(d.same_top))).times(100.0),
+            same_top: per_token(|d| if d.same_top { 100.0 } else { 0.0 }),
             delta_p: per_token(|d| d.delta_p).times(100.0),
             delta_p_rms: 100.0 * squares.sqrt(),
         }
@@ -206,32 +214,31 @@ impl Comparison {
         let ratios = RATIOS.into_iter().enumerate();
         let ratios = ratios.map(|(at, ratio)| AtRatio { ratio, distances: lists(at..at + 1) });
         let (a, b) = (Bound::of(&of(0)), Bound::of(&of(1)));
-        let tokens = column(pieces, |p| p.nats[0].tokens);
-        let difference = ratio(&column(pieces, |p| p.nats[1].nats - p.nats[0].nats), &tokens);
+        let difference = Bound::of(&column(pieces, |p| p.difference));
         let deciles = (0..DECILES).map(|at| DecilePair {
             above: decile_range(at).0,
             up_to: decile_range(at).1,
             tokens: a.deciles[at].tokens,
             a: a.deciles[at].nats,
             b: b.deciles[at].nats,
-            difference: ratio(
-                &column(pieces, |p| p.nats[1].deciles[at].0 - p.nats[0].deciles[at].0),
-                &column(pieces, |p| p.nats[0].deciles[at].1),
-            ),
+            difference: difference.deciles[at].nats,
         });
         Self {
             distances: lists(0..RATIOS.len()),
             ratios: ratios.collect(),
             deciles: deciles.collect(),
-            difference: difference.unwrap_or_default(),
+            difference: difference.per_token,
             a,
             b,
         }
     }
 
-    /// The decile whose nats change most for the worse, if any clearly does.
+    /// The decile whose nats change most for the worse, if any clearly does; of a single piece, nobody knows.
     #[must_use]
     pub fn worst_decile(&self) -> Option<&DecilePair> {
+        if self.a.pieces < 2 {
+            return None;
+        }
         let clear = |d: &&DecilePair| d.difference.is_some_and(|d| d.is_clear() && d.value > 0.0);
         let change = |d: &DecilePair| d.difference.map_or(0.0, |d| d.value);
         self.deciles.iter().filter(clear).max_by(|a, b| change(a).total_cmp(&change(b)))

@@ -5,8 +5,13 @@ const MASK: u32 = 3;
 
 /// Compares a table with itself, changed by `change`, which sees canvas and place.
 fn compared(change: impl Fn(&[u32], usize, &mut Vec<f32>)) -> Comparison {
+    compared_on(12, change)
+}
+
+/// The same on this many texts.
+fn compared_on(count: usize, change: impl Fn(&[u32], usize, &mut Vec<f32>)) -> Comparison {
     let table = Table::new(6);
-    let pieces: Vec<PiecePair> = (0..12)
+    let pieces: Vec<PiecePair> = (0..count)
         .map(|number| {
             let text = table.text(17 + 53 * number);
             let piece = Piece { canvas: text.clone(), hidden: (0..6).collect() };
@@ -63,6 +68,19 @@ fn an_error_is_found_where_it_is() {
     }
 }
 
+/// The errors of one text are over its draws, those of the difference too.
+#[test]
+fn one_text_has_errors() {
+    let found = compared_on(1, |canvas, _, row| {
+        row[0] += canvas.iter().filter(|token| **token == MASK).count() as f32;
+    });
+    assert!(found.difference.value != 0.0 && found.difference.error > 0.0, "{found:?}");
+    assert!(
+        (found.b.per_token.value - found.a.per_token.value - found.difference.value).abs() < 1e-9
+    );
+    assert_eq!(found.worst_decile(), None);
+}
+
 #[test]
 fn distances_by_hand() {
     let (a, b) = ([0.6f32, 0.3, 0.1].map(f32::ln), [0.2f32, 0.5, 0.3].map(f32::ln));
@@ -74,6 +92,10 @@ fn distances_by_hand() {
     // A token that only b rules out is infinitely far.
     let found = Distance::of(&[0.0, 0.0], &[0.0, f32::NEG_INFINITY], 9, 0);
     assert_eq!(found.kl, f64::INFINITY);
+    // What is as good as impossible for a counts nothing; a row of no numbers is not close to any.
+    let found = Distance::of(&[0.0, -2000.0], &[0.0, f32::NEG_INFINITY], 9, 0);
+    assert_eq!(found.kl, 0.0);
+    assert!(Distance::of(&[0.0, 0.0], &[0.0, f32::NAN], 9, 0).kl.is_nan());
     let found = Distance::of(&[0.0, f32::NEG_INFINITY], &[0.0, 0.0], 9, 0);
     assert!((found.kl - 2f64.ln()).abs() < 1e-12);
 }

@@ -1,6 +1,6 @@
 //! The bound on a text's negative log-likelihood that a masked-diffusion model gives, by Monte Carlo.
 
-use super::masks::{Draw, Key, draws};
+use super::masks::{Draw, Key, MAX_EVERY, draws};
 use super::pieces::Piece;
 use super::statistics::{Estimate, mean, ratio};
 
@@ -72,7 +72,7 @@ pub fn piece_nats(length: usize, draws: &[Draw], nats: &[Vec<f64>]) -> PieceNats
         *of += sum;
         *count += nats.len() as f64;
     }
-    let exact = length < 32 && draws.len() == (1usize << length) - 1;
+    let exact = length <= MAX_EVERY && draws.len() == (1 << length) - 1;
     piece.error = if exact { 0.0 } else { mean(&losses).error };
     piece
 }
@@ -175,7 +175,7 @@ pub fn decile_range(at: usize) -> (f64, f64) {
 }
 
 /// One number of each piece.
-pub(crate) fn column<T>(pieces: &[T], number: impl Fn(&T) -> f64) -> Vec<f64> {
+pub(crate) fn column<T, N>(pieces: &[T], number: impl Fn(&T) -> N) -> Vec<N> {
     pieces.iter().map(number).collect()
 }
 

@@ -7,7 +7,7 @@
 use demask::decode::philox4x32;
 
 /// Texts of up to so many tokens have few enough masks to take them all, if that is not more than asked for.
-const MAX_EVERY: usize = 16;
+pub(super) const MAX_EVERY: usize = 16;
 
 /// One way to hide tokens.
 #[derive(Debug, Clone, PartialEq)]

@@ -87,13 +87,18 @@ fn parse_line(line: &[u8]) -> Result<Example, String> {
     if line.len() > MAX_LINE_BYTES {
         return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
     }
-    let Line { intent, segments } = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+    let Line { intent, segments } = serde_json::from_slice(line).map_err(|e| reason(&e))?;
     if segments.iter().any(|(slot, _)| slot.as_deref() == Some("intent")) {
         return Err("a slot is called \"intent\", which is the key of the intent itself".into());
     }
     let segments = segments.into_iter().map(|(slot, text)| (slot, normal_form(&text)));
     let segments = segments.filter(|(_, words)| !words.is_empty()).collect();
     Ok(Example { intent, segments })
+}
+
+/// What is wrong with a line of JSON, which is number 1 to its parser whatever its number in the file.
+pub(super) fn reason(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// The normal form of an utterance: lower case, the characters `. , ? ! ; ' ’ " ( )` replaced by

@@ -38,13 +38,14 @@ pub fn mean(list: &[f64]) -> Estimate {
 /// what belongs to one item need not be.
 #[must_use]
 pub fn ratio(above: &[f64], below: &[f64]) -> Option<Estimate> {
-    let (a, b) = (mean(above).value, mean(below).value);
+    let (a, b): (f64, f64) = (above.iter().sum(), below.iter().sum());
     if b <= 0.0 {
         return None;
     }
+    // Of the sums, not of means: one rounding, so that a share that is on a limit is not found below it.
     let value = a / b;
     let rest: Vec<f64> = above.iter().zip(below).map(|(a, b)| a - value * b).collect();
-    Some(Estimate { value, error: mean(&rest).error / b })
+    Some(Estimate { value, error: mean(&rest).error / mean(below).value })
 }
 
 /// The smallest number with at least `share` of a sorted list at or below it; 0 of an empty list.
@@ -82,6 +83,21 @@ mod tests {
         let of = ratio(&above, &below).unwrap();
         assert!(near(of.value, 3.0) && (of.error - 0.1).abs() < 0.001, "{of:?}");
         assert_eq!((ratio(&[1.0], &[0.0]), ratio(&[], &[])), (None, None));
+    }
+
+    /// `0.58 * 100.0` is less than 58.
+    #[test]
+    fn whole_percentages_are_whole() {
+        for (hits, items) in (1..150).flat_map(|items| (0..=items).map(move |hits| (hits, items))) {
+            let flag = |at| if at < hits { 100.0 } else { 0.0 };
+            let flags: Vec<f64> = (0..items).map(flag).collect();
+            let ones = vec![1.0; items];
+            let whole = 100 * hits / items;
+            if whole * items == 100 * hits {
+                assert_eq!(mean(&flags).value, whole as f64);
+                assert_eq!(ratio(&flags, &ones).unwrap().value, whole as f64);
+            }
+        }
     }
 
     #[test]

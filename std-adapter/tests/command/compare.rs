@@ -160,6 +160,13 @@ fn what_cannot_be_compared_is_refused() {
     let said = complaint(&["compare", "intents", "intents", "--task", text(&task), "--limit", "0"]);
     assert!(said.contains("--limit"), "{said}");
 
+    // Before anything is measured, let alone overwritten.
+    for (option, path) in [("--report", "no/such/page.html"), ("--json", text(&task))] {
+        let args = ["compare", "intents", "intents", "--task", text(&task), option, path];
+        let said = complaint(&args);
+        assert!(said.contains("create it first") || said.contains("same file"), "{said}");
+    }
+
     // The same network with another vocabulary.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-stranger");
     let _ = std::fs::remove_dir_all(&folder);
@@ -186,6 +193,10 @@ fn gaps_and_texts_are_measured() {
     assert!(scores["bound"]["bytes"].as_u64().is_none_or(|bytes| bytes as usize >= hidden));
     let said = complaint(&["eval", "intents", "--task", text(&gaps), "--gen-length", "8"]);
     assert!(said.contains("--gen-length"), "{said}");
+    let frames = frames("long.jsonl", 1);
+    let args = ["eval", "intents", "--task", text(&frames), "--nll", "--gen-length"];
+    let said = complaint(&[&args[..], &["1000000000000"]].concat());
+    assert!(said.contains("lower --gen-length"), "{said}");
 
     let words = "play some jazz by weezer é";
     let texts =
@@ -206,6 +217,55 @@ fn gaps_and_texts_are_measured() {
     }
     let said = complaint(&["sweep", "intents", "--task", text(&texts)]);
     assert!(said.contains("ask nothing"), "{said}");
+}
+
+/// The lines of an answers file.
+fn answers(task: &Path, name: &str) -> Vec<Value> {
+    let file = temporary(name, "from before");
+    let args = ["eval", "intents", "--task", text(task), "--threshold", "0.9", "--json"];
+    let scores = json(&[&args[..], &["--answers", text(&file)]].concat());
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(scores["n"].as_u64(), Some(lines.len() as u64));
+    let items: Vec<u64> = lines.iter().map(|line| line["item"].as_u64().unwrap()).collect();
+    assert!(items.iter().copied().eq(1..=lines.len() as u64), "{items:?}");
+    lines
+}
+
+#[test]
+fn answers_can_be_seen() {
+    let task = frames("seen.jsonl", 3);
+    let lines = answers(&task, "seen-answers.jsonl");
+    let scores = json(&["eval", "intents", "--task", text(&task), "--threshold", "0.9", "--json"]);
+    let right = lines.iter().filter(|line| line["right"] == true).count();
+    assert!(
+        (scores["frame"].as_f64().unwrap() - 100.0 * right as f64 / 3.0).abs() < 1e-9,
+        "{scores}"
+    );
+    for line in &lines {
+        let run = ["run", "intents", "--prompt", line["prompt"].as_str().unwrap()];
+        let run = json(&[&run[..], &["--threshold", "0.9", "--json"]].concat());
+        assert_eq!(
+            (&line["answer"], line["right"] == true),
+            (&run["text"], line["answer"] == line["expected"])
+        );
+    }
+
+    let gaps = answers(&temporary("seen-gaps.jsonl", GAPS), "seen-gaps-answers.jsonl");
+    let counts = gaps.iter().map(|line| line["expected"].as_array().unwrap().len());
+    assert!(counts.eq([1, 2]), "{gaps:?}");
+    for line in &gaps {
+        assert_eq!(line["right"] == true, line["answer"] == line["expected"], "{line}");
+    }
+    assert!(gaps[1]["expected"][0].as_str().unwrap().contains("BookRestaurant"), "{gaps:?}");
+
+    let texts = temporary("seen-texts.jsonl", "{\"text\":\"hello\"}");
+    let refused = |task: &Path, file: &str| {
+        complaint(&["eval", "intents", "--task", text(task), "--answers", file])
+    };
+    assert!(refused(&texts, "answers.jsonl").contains("ask nothing"));
+    assert!(refused(&task, text(&task)).contains("same file"));
+    assert!(refused(&task, "no/such/answers.jsonl").contains("create it first"));
 }
 
 #[test]
@@ -244,6 +304,19 @@ fn lists_are_written_and_read() {
         (groups.len(), &groups[1]["name"], &groups[1]["n"]),
         (2, &"shuffle".into(), &3.into())
     );
+    let args = ["compare", "intents", "intents", "--task", text(&file), "--limit", "2"];
+    let rest = [
+        "--threshold",
+        "0.5",
+        "--draws",
+        "1",
+        "--budget",
+        "copy>0",
+        "--budget",
+        "copy_difference>=0",
+    ];
+    let said = complaint(&[&args[..], &rest].concat());
+    assert!(said.contains("copy > 0 is missed") && !said.contains("copy_difference"), "{said}");
     assert!(complaint(&["lists", "--task", "walk"]).contains("shuffle"));
     let said = complaint(&[
         "eval",

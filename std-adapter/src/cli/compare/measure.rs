@@ -106,10 +106,10 @@ impl Comparer<'_> {
             .map(|(a, b)| agreement(&a.steps, &b.steps))
             .map(|(alike, all)| (alike as f64, all as f64))
             .collect();
-        let (alike, all): (Vec<f64>, Vec<f64>) = paths.iter().copied().unzip();
+        let (alike, all): (Vec<f64>, Vec<f64>) =
+            paths.iter().map(|(alike, all)| (100.0 * alike, *all)).unzip();
         let share = |flags: Vec<bool>| {
-            let list: Vec<f64> = flags.iter().map(|flag| f64::from(u8::from(*flag))).collect();
-            mean(&list).times(100.0)
+            mean(&flags.iter().map(|flag| if *flag { 100.0 } else { 0.0 }).collect::<Vec<_>>())
         };
         let [marks_a, marks_b] = [a, b].map(|answers| self.marks(answers));
         let group = |name: Option<&'static str>| {
@@ -120,23 +120,17 @@ impl Comparer<'_> {
             };
             PairedScore::all(self.task, &own(&marks_a), &own(&marks_b))
         };
-        let mut names: Vec<&'static str> = Vec::new();
-        for name in (0..a.len()).filter_map(|at| self.task.group(at)) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
         let forwards = |answers: &[Answer]| {
             mean(&answers.iter().map(|answer| f64::from(answer.forwards)).collect::<Vec<_>>())
         };
         Decoded {
-            trajectory: ratio(&alike, &all).unwrap_or_default().times(100.0),
+            trajectory: ratio(&alike, &all).unwrap_or_default(),
             same_path: share(pairs().map(|(a, b)| a.steps == b.steps).collect()),
             same_answers: share(pairs().map(|(a, b)| a.reply == b.reply).collect()),
             until_divergence: paths.iter().map(|(alike, all)| alike / all.max(1.0)).collect(),
             forwards: [forwards(a), forwards(b)],
             scores: group(None),
-            groups: names.into_iter().map(|name| (name, group(Some(name)))).collect(),
+            groups: self.task.groups().into_iter().map(|name| (name, group(Some(name)))).collect(),
         }
     }
 

@@ -10,10 +10,11 @@ mod measure;
 mod page;
 mod report;
 
+use super::image::refuse_same_file;
 use super::options::{DecodeArgs, MachineArgs, ModelArgs, RoundTo, SourceArgs};
 use super::texts::BoundArgs;
 use super::{CliError, Problem};
-use crate::atomic::write_atomic_bytes;
+use crate::atomic::{check_place, write_atomic_bytes};
 use crate::harness::budget::Budget;
 use crate::harness::task::{Kind, Task};
 use crate::load::LoadedModel;
@@ -67,6 +68,16 @@ pub(super) struct CompareArgs {
 }
 
 impl CompareArgs {
+    /// The file that numbers go to, unless they are printed.
+    fn json_file(&self) -> Option<&Path> {
+        self.json.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
+    /// All files to write.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        self.json_file().into_iter().chain(self.report.as_deref())
+    }
+
     fn model(&self, path: &Path, round_to: Option<RoundTo>) -> ModelArgs {
         let (no_verify, source) = (self.no_verify, self.source.clone());
         ModelArgs { model: path.to_owned(), round_to, no_verify, source }
@@ -80,6 +91,10 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), CliError> {
     }
     let decodes = !args.no_decode && task.kind() != Kind::Texts;
     Budget::check_names(&args.budgets, &report::names(&task, decodes)).map_err(CliError::new)?;
+    for path in args.files() {
+        refuse_same_file(&args.task, path)?;
+        check_place(path).problem()?;
+    }
     let [a, b] = [(&args.a, args.type_a), (&args.b, args.type_b)]
         .map(|(path, round_to)| args.model(path, round_to));
     let (model_a, model_b) = (a.open()?, b.open()?);
@@ -147,20 +162,20 @@ fn refuse_strangers(a: &LoadedModel, b: &LoadedModel) -> Result<(), CliError> {
     )))
 }
 
+/// A file that cannot be written takes nothing else with it: what was measured may have taken hours.
 fn publish(args: &CompareArgs, report: &Report) -> Result<(), CliError> {
-    let printed = args.json.as_deref() == Some(Path::new("-"));
-    if let Some(path) = args.json.as_deref().filter(|_| !printed) {
-        write_atomic_bytes(path, format!("{}\n", report.json().problem()?).as_bytes()).problem()?;
-    }
-    if let Some(path) = &args.report {
-        write_atomic_bytes(path, page::write(report).as_bytes()).problem()?;
-    }
+    let json = format!("{}\n", report.json().problem()?);
+    let write = |path: &Path, text: &str| write_atomic_bytes(path, text.as_bytes()).problem();
+    let written = [
+        args.json_file().map(|path| write(path, &json)),
+        args.report.as_deref().map(|path| write(path, &page::write(report))),
+    ];
     let mut out = std::io::stdout().lock();
-    match printed {
-        true => writeln!(out, "{}", report.json().problem()?)?,
+    match args.json.is_some() && args.json_file().is_none() {
+        true => out.write_all(json.as_bytes())?,
         false => report.print(&mut out)?,
     }
-    Ok(())
+    written.into_iter().flatten().collect()
 }
 
 /// The name of a file, or its whole path if the other one has the same name.

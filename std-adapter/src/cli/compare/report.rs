@@ -147,7 +147,7 @@ pub(super) fn names(task: &Task, decodes: bool) -> Vec<String> {
     let mut names: Vec<String> = texts.map(String::from).to_vec();
     if decodes {
         names.extend(["trajectory", "same_path", "same_answers"].map(String::from));
-        for score in task.kind().scores() {
+        for score in task.kind().scores().iter().copied().chain(task.groups()) {
             names.extend(score_names(score));
         }
     }
@@ -180,8 +180,11 @@ impl Report {
             numbers.push(("trajectory".into(), decoded.trajectory.value));
             numbers.push(("same_path".into(), decoded.same_path.value));
             numbers.push(("same_answers".into(), decoded.same_answers.value));
-            for score in &decoded.scores {
-                let [name, difference] = score_names(score.name);
+            let scores = decoded.scores.iter().map(|score| (score.name, score));
+            let groups = decoded.groups.iter();
+            let groups = groups.filter_map(|(name, scores)| Some((*name, scores.first()?)));
+            for (name, score) in scores.chain(groups) {
+                let [name, difference] = score_names(name);
                 numbers.extend([(name, score.b.value), (difference, score.difference.value)]);
             }
         }
@@ -315,7 +318,7 @@ fn score_sentence(score: &PairedScore) -> String {
     let [a, b] = [score.a.value, score.b.value].map(|value| format!("{value:.1} %"));
     let (title, difference) = (eval::title(score.name), score.difference);
     let points = format!("{:+.1} ± {:.1} points", difference.value, difference.error);
-    match difference.is_clear() {
+    match score.items > 1 && difference.is_clear() {
         true => format!("Score ({title}): {a} becomes {b}, {points}."),
         false => format!("Score ({title}): {a} and {b}, which is no clear difference ({points})."),
     }

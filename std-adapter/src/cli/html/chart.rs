@@ -95,7 +95,8 @@ impl Chart<'_> {
                 to,
             };
         }
-        let margin = ((high - low) * 0.06).max(1e-9);
+        // Around values that are all the same there is room for ticks that can be read.
+        let margin = if high > low { ((high - low) * 0.06).max(1e-9) } else { 1.0 };
         let below = if self.with_zero && low == 0.0 { 0.0 } else { margin };
         Axis { low: low - below, high: high + margin, from, to }
     }
@@ -275,6 +276,12 @@ mod tests {
                 assert!(drawn.contains("a &lt; b") && !drawn.contains("a < b"));
             }
         }
+    }
+
+    #[test]
+    fn nothing_but_zero_is_drawn_on_a_readable_axis() {
+        let drawn = Chart { bars: true, ..chart(&[0.0, 0.0], false) }.draw();
+        assert!(drawn.contains(">0.2</text>") && !drawn.contains("e-"), "{drawn}");
     }
 
     #[test]

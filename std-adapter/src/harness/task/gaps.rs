@@ -1,7 +1,7 @@
 //! Texts with gaps: which tokens are hidden, and how many of them came back.
 
 use crate::prompt;
-use demask::text::Tokenizer;
+use demask::text::{Specials, Tokenizer};
 use serde::Deserialize;
 use std::ops::Range;
 
@@ -121,6 +121,16 @@ impl GapTokens {
         canvas
     }
 
+    /// What stands in each gap of a canvas, special tokens spelled out.
+    #[must_use]
+    pub fn texts(&self, canvas: &[u32], tokenizer: &Tokenizer<'_>) -> Vec<String> {
+        let text = |gap: &Range<usize>| {
+            let ids = canvas.get(gap.clone()).unwrap_or_default();
+            prompt::decode(tokenizer, ids, Specials::Render)
+        };
+        self.gaps.iter().map(text).collect()
+    }
+
     /// Of a filled canvas: gaps that are right whole, and hidden tokens that are right.
     #[must_use]
     pub fn right(&self, filled: &[u32]) -> (usize, usize) {
@@ -147,14 +157,7 @@ mod tests {
         let line = Gaps { text: text.into(), hide: vec![6..10, 16..18] };
         let found = line.tokens(&tokenizer).unwrap();
         assert_eq!(line.hidden(), "some\non");
-        let texts: Vec<String> = found
-            .gaps
-            .iter()
-            .map(|gap| {
-                found.tokens[gap.clone()].iter().flat_map(|t| tokenizer.piece(*t).unwrap()).copied()
-            })
-            .map(|bytes| String::from_utf8(bytes.collect()).unwrap())
-            .collect();
+        let texts = found.texts(&found.tokens, &tokenizer);
         assert!(texts[0].contains("some") && !texts[0].contains("jazz"), "{texts:?}");
         assert!(texts[1].contains("on") && !texts[1].contains("spot"), "{texts:?}");
         let masked = found.masked(1);

@@ -34,6 +34,12 @@ pub enum TaskError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A line has bytes that are no text.
+    #[error("line {line} is not UTF-8; convert the file")]
+    Utf8 {
+        /// Number of the line, from 1.
+        line: usize,
+    },
     /// A line is no item.
     #[error("line {line} is not an item: {reason}; expected is {expected} on every line")]
     Line {
@@ -88,7 +94,7 @@ impl Kind {
         match self {
             Self::Frames => r#"{"intent": text, "segments": [[slot or null, text], ...]}"#,
             Self::Answers => {
-                r#"{"prompt": text, "answer": text} (or, on every line, one of the other kinds in docs/evaluation.md)"#
+                r#"{"prompt": text, "answer": text}, or one of the other kinds in docs/evaluation.md,"#
             }
             Self::Lists => {
                 r#"{"task": name, "list": [text, ...]}, with "item" and "index" where the task takes them,"#
@@ -208,17 +214,19 @@ impl Task {
     pub fn load(path: &Path) -> Result<Self, TaskError> {
         let bytes = read_capped(path, MAX_FILE_BYTES);
         let bytes = bytes.map_err(|source| TaskError::Read { path: path.to_owned(), source })?;
-        let text = String::from_utf8_lossy(&bytes);
+        let text = utf8(&bytes)?;
         let first = text.lines().find(|line| !line.trim().is_empty()).ok_or(TaskError::Empty)?;
         let kind = Kind::of(first);
         let items = match kind {
-            Kind::Frames => Ok(snips::parse(&bytes)?.into_iter().map(Item::Frame).collect()),
-            Kind::Answers => lines(kind, &text, |line| Ok(Item::Answer(line))),
-            Kind::Lists => {
-                lines(kind, &text, |line: ListLine| Ok(Item::List(ListQuestion::new(line)?)))
+            Kind::Frames => {
+                Ok(snips::parse(text.as_bytes())?.into_iter().map(Item::Frame).collect())
             }
-            Kind::Gaps => lines(kind, &text, |line: GapsLine| Ok(Item::Gaps(Gaps::new(line)?))),
-            Kind::Texts => lines(kind, &text, |line| Ok(Item::Text(line))),
+            Kind::Answers => lines(kind, text, |line| Ok(Item::Answer(line))),
+            Kind::Lists => {
+                lines(kind, text, |line: ListLine| Ok(Item::List(ListQuestion::new(line)?)))
+            }
+            Kind::Gaps => lines(kind, text, |line: GapsLine| Ok(Item::Gaps(Gaps::new(line)?))),
+            Kind::Texts => lines(kind, text, |line| Ok(Item::Text(line))),
         };
         Ok(Self { kind, items: items? })
     }
@@ -291,6 +299,18 @@ impl Task {
         }
     }
 
+    /// All groups, in order of first appearance.
+    #[must_use]
+    pub fn groups(&self) -> Vec<&'static str> {
+        let mut groups = Vec::new();
+        for group in (0..self.len()).filter_map(|at| self.group(at)) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
     /// The marks of a reply to item `at`, in the order of [`Kind::scores`]; `json` is left out where a right
     /// answer is no JSON.
     #[must_use]
@@ -344,13 +364,22 @@ impl Task {
         let of = |name: &'static str| {
             let mark = |marks: &&[Mark]| {
                 let found = marks.iter().find(|mark| mark.name == name);
-                found.map_or((0.0, 0.0), |mark| (mark.hits, mark.of))
+                found.map_or((0.0, 0.0), |mark| (100.0 * mark.hits, mark.of))
             };
             let (hits, of): (Vec<f64>, Vec<f64>) = marks.iter().map(mark).unzip();
-            Some(Score { name, percent: ratio(&hits, &of)?.times(100.0) })
+            Some(Score { name, percent: ratio(&hits, &of)? })
         };
         self.kind.scores().iter().copied().filter_map(of).collect()
     }
+}
+
+/// A file as text, without a byte order mark: bytes that are replaced would be measured as if they stood there.
+fn utf8(bytes: &[u8]) -> Result<&str, TaskError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        TaskError::Utf8 { line: 1 + before.iter().filter(|byte| **byte == b'\n').count() }
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn lines<L: DeserializeOwned>(
@@ -361,7 +390,7 @@ fn lines<L: DeserializeOwned>(
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            let parsed = serde_json::from_str(line).map_err(|error| error.to_string());
+            let parsed = serde_json::from_str(line).map_err(|error| snips::reason(&error));
             parsed.and_then(&item).map_err(|reason| TaskError::Line {
                 line: number,
                 reason,

@@ -28,6 +28,16 @@ fn answers_are_compared_without_space_around_them() {
 }
 
 #[test]
+fn only_text_is_text() {
+    let marked = load("\u{feff}{\"prompt\":\"a\",\"answer\":\"b\"}\r\n").unwrap();
+    assert_eq!((marked.len(), marked.prompt(0).as_str()), (1, "a"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"{\"text\":\"a\"}\n{\"text\":\"caf\xe9\"}\n").unwrap();
+    let said = Task::load(file.path()).unwrap_err().to_string();
+    assert!(said.contains("line 2 is not UTF-8"), "{said}");
+}
+
+#[test]
 fn frames_are_compared_as_frames() {
     let line = "{\"intent\":\"Play\",\"segments\":[[null,\"play\"],[\"artist\",\"Weezer\"]]}";
     let task = load(line).unwrap();
@@ -53,11 +63,16 @@ fn scores_are_ratios_of_sums() {
     assert_eq!(task.marks(0, &reply("{")).last(), Some(&Mark { name: "json", hits: 0.0, of: 1.0 }));
 }
 
+fn task_without_groups() -> Task {
+    load("{\"prompt\":\"a\",\"answer\":\"b\"}").unwrap()
+}
+
 #[test]
 fn lists_gaps_and_texts_read() {
     let lists = load(r#"{"task":"reverse","list":["A","B"]}"#).unwrap();
     assert_eq!((lists.kind(), lists.group(0)), (Kind::Lists, Some("reverse")));
     assert_eq!(lists.prompt(0), r#"reverse ["A", "B"]"#);
+    assert_eq!((lists.groups(), task_without_groups().groups()), (vec!["reverse"], vec![]));
     let hits: Vec<f64> = lists.marks(0, &reply("[B, A]")).iter().map(|mark| mark.hits).collect();
     assert_eq!(hits, [0.0, 1.0, 0.0]);
     let gaps = load(r#"{"text":"play jazz","hide":[[5,9]]}"#).unwrap();
@@ -76,7 +91,9 @@ fn what_is_no_item_is_named() {
     let said = |text: &str| load(text).unwrap_err().to_string();
     assert!(said("").contains("no item"));
     assert!(said("{\"prompt\":\"a\",\"answer\":\"b\"}\n{\"prompt\":3}").contains("line 2"));
-    assert!(said("{\"prompt\":\"a\"}").contains("answer"));
+    let said_once = said("\n{\"prompt\":\"a\"}");
+    assert!(said_once.contains("line 2") && !said_once.contains("line 1"), "{said_once}");
+    assert!(said_once.contains("`answer` at column 14"), "{said_once}");
     assert!(said("{\"intent\":1,\"segments\":[]}").contains("line 1"));
     // Kinds do not mix.
     let mixed = said("{\"text\":\"a\"}\n\n{\"text\":\"a\",\"hide\":[[0,1]]}");
