@@ -53,7 +53,7 @@ mod tests {
         };
         for turn in 0..50 {
             // Some microseconds, far less than a tick.
-            let work: u64 = (0..5000).map(std::hint::black_box).sum();
+            let work: u64 = (0..5000u64).map(std::hint::black_box).sum();
             let now = thread_time().unwrap();
             assert!(now > before, "turn {turn}: {now:?}, {work}");
             before = now;
