@@ -2,12 +2,15 @@
 //! host prints the details; `demask verify` does for an image.
 
 use demask::image::ImageError;
-use demask::text::{DecodeError, EncodeError};
+use demask::text::{DecodeError, EncodeError, TokenizerError};
 use demask::{EngineError, ForwardError, PlanError, SessionError};
 
 /// Why the demo stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Problem(pub(crate) &'static str);
+
+/// What is left out of a demo for a plain transformer.
+const FAMILIES: &str = "the model needs the cargo feature `families`";
 
 impl From<ImageError> for Problem {
     fn from(error: ImageError) -> Self {
@@ -19,6 +22,7 @@ impl From<ImageError> for Problem {
             ImageError::ManifestDigest | ImageError::Digest { .. } => {
                 "the image does not match its digests"
             }
+            ImageError::Tokenizer(TokenizerError::Families) => FAMILIES,
             _ => "the image is damaged",
         })
     }
@@ -37,6 +41,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         Self(match error {
             EngineError::NotQuantized => "the image is not quantized",
+            EngineError::MissingPart { .. } => FAMILIES,
             _ => "the memory was planned for another model",
         })
     }

@@ -32,30 +32,14 @@ pub struct Finding {
     pub line: usize,
 }
 
-/// A text with spaces for its control characters, and none at its end, as devices print it.
-#[must_use]
-pub fn one_line(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c < ' ' { ' ' } else { c }).collect();
-    line.trim_end().to_owned()
-}
-
-/// The first difference, or none. Steps come first, then tokens, steps in all, checksum and text.
+/// The first difference, or none. Steps come first, then tokens, steps in all and checksum, then lines that
+/// cannot be read, and the text.
 #[must_use]
 pub fn compare(device: &Answer, host: &HostAnswer) -> Option<Finding> {
-    first_in_steps(device, host).or_else(|| {
-        let difference = token(device, host)
-            .or_else(|| count(device, host))
-            .or_else(|| checksum(device, host))
-            .or_else(|| rest(device, host))?;
-        let sums_agree = device.checksum == Some(host.checksum);
-        let last_step_agrees = device.steps.len() == host.steps.len() && !host.steps.is_empty();
-        let in_transit = match difference {
-            Difference::Token { .. } | Difference::Steps { .. } => sums_agree || last_step_agrees,
-            Difference::Checksum { .. } => last_step_agrees,
-            _ => false,
-        };
-        Some(Finding { difference, in_transit, line: device.line })
-    })
+    first_in_steps(device, host)
+        .or_else(|| first_in_results(device, host))
+        .or_else(|| unreadable(device))
+        .or_else(|| text(device, host))
 }
 
 fn first_in_steps(device: &Answer, host: &HostAnswer) -> Option<Finding> {
@@ -88,6 +72,24 @@ fn first_in_steps(device: &Answer, host: &HostAnswer) -> Option<Finding> {
     let difference =
         Difference::Steps { device: number(device.steps.len()), host: number(host.steps.len()) };
     Some(Finding { difference, in_transit: false, line: *line })
+}
+
+fn first_in_results(device: &Answer, host: &HostAnswer) -> Option<Finding> {
+    let difference =
+        token(device, host).or_else(|| count(device, host)).or_else(|| checksum(device, host))?;
+    let in_transit = match difference {
+        Difference::Token { .. } | Difference::Steps { .. } => {
+            device.checksum == Some(host.checksum) || has_all_steps(device, host)
+        }
+        Difference::Checksum { .. } => has_all_steps(device, host),
+        _ => false,
+    };
+    Some(Finding { difference, in_transit, line: device.line })
+}
+
+/// Whether the log has every step. Those that it has agree, when this is asked.
+fn has_all_steps(device: &Answer, host: &HostAnswer) -> bool {
+    device.steps.len() == host.steps.len() && !host.steps.is_empty()
 }
 
 fn missing(step: &Step, line: usize) -> Finding {
@@ -153,18 +155,29 @@ fn checksum(device: &Answer, host: &HostAnswer) -> Option<Difference> {
             complaint: device.complaint.clone(),
         }),
         Some(sum) if sum != host.checksum => {
-            Some(Difference::Checksum { device: hex(sum), host: hex(host.checksum) })
+            let tokens_agree = device.tokens.is_some() || has_all_steps(device, host);
+            Some(Difference::Checksum { device: hex(sum), host: hex(host.checksum), tokens_agree })
         }
         Some(_) => None,
     }
 }
 
-fn rest(device: &Answer, host: &HostAnswer) -> Option<Difference> {
-    for record in Kind::ALL {
-        if let Some(line) = device.unreadable(record) {
-            return Some(Difference::Unreadable { record, line });
-        }
-    }
+fn unreadable(device: &Answer) -> Option<Finding> {
+    let mut lines = Kind::ALL.into_iter().filter_map(|kind| Some((kind, device.unreadable(kind)?)));
+    let (record, line) = lines.next()?;
+    Some(Finding { difference: Difference::Unreadable { record }, in_transit: false, line })
+}
+
+fn text(device: &Answer, host: &HostAnswer) -> Option<Finding> {
     let (there, here) = (one_line(device.text.as_ref()?), one_line(&host.text));
-    (there != here).then_some(Difference::Text { device: there, host: here })
+    let differs = there != here;
+    let difference = Difference::Text { device: there, host: here };
+    differs.then_some(Finding { difference, in_transit: false, line: device.line })
+}
+
+/// A text as devices print it, with spaces for its control characters, and without what a line of a log
+/// loses at its end.
+fn one_line(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c < ' ' { ' ' } else { c }).collect();
+    line.trim_end_matches(|c: char| c.is_control() || c.is_whitespace()).to_owned()
 }

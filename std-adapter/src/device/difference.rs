@@ -137,12 +137,14 @@ pub enum Difference {
         /// Here.
         host: u32,
     },
-    /// Everything is the same but the checksum.
+    /// Everything that the log has is the same but the checksum.
     Checksum {
         /// There.
         device: String,
         /// Here.
         host: String,
+        /// Whether the log has the tokens, or all steps, which then agree.
+        tokens_agree: bool,
     },
     /// Everything is the same but the text.
     Text {
@@ -164,7 +166,5 @@ pub enum Difference {
     Unreadable {
         /// What it should be.
         record: Kind,
-        /// Which line of the log.
-        line: usize,
     },
 }

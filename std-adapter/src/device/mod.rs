@@ -10,7 +10,7 @@ mod log;
 mod record;
 mod sentence;
 
-pub use compare::{Finding, HostAnswer, compare, one_line};
+pub use compare::{Finding, HostAnswer, compare};
 pub use difference::{Difference, Kind};
 pub use log::{Answer, DeviceLog, ImageLine};
 

@@ -73,10 +73,13 @@ impl Difference {
             Self::Steps { device, host } => {
                 format!("the device took {device} steps and this computer takes {host}")
             }
-            Self::Checksum { device, host } => format!(
+            Self::Checksum { device, host, tokens_agree: true } => format!(
                 "the tokens agree but the checksum is {device} on the device and {host} here: the \
                  arithmetic differs"
             ),
+            Self::Checksum { device, host, tokens_agree: false } => {
+                format!("the checksum is {device} on the device and {host} here")
+            }
             Self::Text { device, host } => format!(
                 "tokens and checksum agree but the text is {device:?} on the device and {host:?} here"
             ),
@@ -88,8 +91,8 @@ impl Difference {
                 let said = said(complaint, "; it says");
                 format!("the answer is cut off{after}: it has no line `checksum:`{said}")
             }
-            Self::Unreadable { record, line } => {
-                format!("line {line} of the log should be `{}:` and cannot be read", record.name())
+            Self::Unreadable { record } => {
+                format!("the line `{}:` cannot be read", record.name())
             }
         }
     }
@@ -132,8 +135,11 @@ impl Difference {
                     "; {INPUT} Firmware built with the feature `trace` shows at which step it begins"
                 )
             }
-            Self::Checksum { .. } => format!(
+            Self::Checksum { tokens_agree: true, .. } => format!(
                 " ({FLOATS}); firmware built with the feature `trace` shows at which step it begins"
+            ),
+            Self::Checksum { .. } => format!(
+                "; {INPUT} Or {FLOATS} Let it print the tokens too, or a line for each step"
             ),
             Self::Text { .. } => {
                 "; does the log keep UTF-8, and is the text printed in one line?".into()

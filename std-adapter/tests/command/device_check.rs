@@ -2,6 +2,7 @@
 //! functions print the lines, so that both sides of the format are in one test.
 
 use crate::firmware_log::{Device, model_path};
+use crate::print::Console;
 use demask::StepEvent;
 use demask::decode::Commit;
 use demask_std::device::{DeviceLog, HostAnswer, Step, compare};
@@ -223,7 +224,11 @@ fn answers_without_steps_that_differ_are_named() {
     let short = replaced(&log, line("tokens:"), line("tokens:").rsplit_once(',').unwrap().0);
     assert_eq!(kind(&short, &[], "missing (its answer has ended)"), "token");
     let sum = replaced(&log, line("checksum:"), "checksum: 0123456789abcdef");
-    assert_eq!(kind(&sum, &[], "feature `trace`"), "checksum");
+    assert_eq!(kind(&sum, &[], "the tokens agree but"), "checksum");
+    // Without tokens nobody knows whether they agree.
+    let (difference, sentence) = differs(&without(&sum, "tokens:"), &[]);
+    assert_eq!(difference["tokens_agree"], false);
+    assert!(sentence.contains("other prompt ids") && !sentence.contains("agree"), "{sentence}");
     let steps = replaced(&log, line("steps:"), "steps: 15");
     assert_eq!(kind(&steps, &[], "took 15 steps and this computer takes 16"), "steps");
     let text = replaced(&log, line("text:"), "text: other words");
@@ -232,8 +237,22 @@ fn answers_without_steps_that_differ_are_named() {
         [("tokens: 1;2", "tokens:"), ("steps: 1x", "steps:"), ("checksum: 12", "checksum:")]
     {
         let damaged = replaced(&log, line(record), name);
-        assert_eq!(kind(&damaged, &[], &format!("should be `{record}`")), "unreadable");
+        let (difference, sentence) = differs(&damaged, &[]);
+        assert_eq!(difference["kind"], "unreadable");
+        assert!(sentence.contains(&format!("the line `{record}` cannot be read")), "{sentence}");
+        let number = 1 + damaged.lines().position(|line| line == name).unwrap();
+        assert_eq!(difference["line"], number);
     }
+}
+
+#[test]
+fn a_text_loses_at_its_end_what_a_line_of_a_log_does() {
+    let text = " a\tb \u{7f}\n".to_owned();
+    let host = HostAnswer { text, checksum: 255, ..HostAnswer::default() };
+    let mut log = b"tokens:\ntext: ".to_vec();
+    log.one_line(&host.text);
+    log.text("\nchecksum: 00000000000000ff\n");
+    assert_eq!(compare(&DeviceLog::parse(&log).answers[0], &host), None);
 }
 
 #[test]
@@ -255,7 +274,7 @@ fn logs_without_a_whole_answer_are_named() {
     // A checksum shows by itself that it is whole.
     let end = log.rfind("\ninstructions").unwrap();
     agrees(&log[..end], &[]);
-    assert_eq!(kind(&log[..end - 1], &[], "should be `checksum:`"), "unreadable");
+    assert_eq!(kind(&log[..end - 1], &[], "`checksum:` cannot be read"), "unreadable");
 }
 
 #[test]

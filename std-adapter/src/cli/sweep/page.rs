@@ -128,7 +128,7 @@ fn published(page: &mut String, report: &Report) {
     page.push_str(
         "<p class=\"soft\">Methods that differ from the baseline in one part. A gain shows if it is as \
          large as published, within two standard errors, and answers do not get worse by more than half \
-         a point.</p>\n<div class=\"wide\"><table>\n<tr><th>method<th>published<th>here<th>points\
+         a point and two standard errors.</p>\n<div class=\"wide\"><table>\n<tr><th>method<th>published<th>here<th>points\
          <th class=\"text\">verdict\n",
     );
     for claim in &report.claims {

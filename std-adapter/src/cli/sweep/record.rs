@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// Changes when a measurement means something else than before.
-const VERSION: &str = "demask sweep 1";
+const VERSION: &str = "demask sweep 2";
 /// Longest results file.
 const MAX_RESULTS: u64 = 1 << 30;
 
