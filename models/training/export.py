@@ -84,7 +84,7 @@ def texts(task, tokenizer):
 
         examples = intents.Examples(tokenizer, snips.load("valid"))
         pairs = [examples.row(example) for example in examples.examples[:6]]
-    return [(prompt + answer + [EOS] * (48 - len(answer)), len(prompt)) for prompt, answer in pairs]
+    return [(prompt + answer + [EOS] * (48 - len(answer)), len(prompt)) for prompt, answer, _ in pairs]
 
 
 @torch.no_grad()
@@ -116,6 +116,7 @@ def main():
     p.add_argument("--block", type=int, default=0, help="block length of a block-causal model")
     args = p.parse_args()
     net = trainer.restore(args.checkpoint)
+    net.tagger = None  # it helped training
     weights = {name: w.bfloat16() for name, w in net.state_dict().items()}
     net.load_state_dict({name: w.float() for name, w in weights.items()})
     names, config = (SDAR, sdar_config(net.c, args.block)) if args.block else (LLADA, llada_config(net.c))

@@ -43,7 +43,7 @@ pub fn compare(device: &Answer, host: &HostAnswer) -> Option<Finding> {
 }
 
 fn first_in_steps(device: &Answer, host: &HostAnswer) -> Option<Finding> {
-    let traced = !device.steps.is_empty();
+    let traced = !device.steps.is_empty() || device.unreadable(Kind::Step).is_some();
     for (at, expected) in host.steps.iter().enumerate() {
         let Some((line, step)) = device.steps.get(at) else {
             // Answers may come without steps; one that was cut off has no more of them; and one that took

@@ -144,8 +144,10 @@ impl Answer {
             Kind::Text => self.text.is_some(),
             Kind::Steps => self.forwards.is_some(),
             Kind::Checksum => self.checksum.is_some(),
-            // Steps are counted, and the others can always be read.
-            Kind::Image | Kind::Prompt | Kind::Method | Kind::Step => true,
+            // Where one can be read, the others are missed.
+            Kind::Step => !self.steps.is_empty(),
+            // These can always be read.
+            Kind::Image | Kind::Prompt | Kind::Method => true,
         };
         let line = self.unreadable.iter().find(|(_, found)| *found == kind);
         line.filter(|_| !there).map(|(line, _)| *line)

@@ -140,12 +140,13 @@ fn damage(weights: &mut [u8]) {
             name.contains(".1.") && (name.contains("down") || name.contains("ff_out"))
         })
         .unwrap_or_else(|| panic!("{:?}", tensors.keys()));
-    assert_eq!(tensor["dtype"], "F32", "{name}");
+    assert_eq!(tensor["dtype"], "BF16", "{name}");
     let start = 8 + length + tensor["data_offsets"][0].as_u64().unwrap() as usize;
     let cols = tensor["shape"][1].as_u64().unwrap() as usize;
-    for number in weights[start..start + 4 * 8 * cols].chunks_exact_mut(4) {
-        let value = f32::from_le_bytes((&*number).try_into().unwrap());
-        number.copy_from_slice(&(30.0 * value).to_le_bytes());
+    for number in weights[start..start + 2 * 8 * cols].chunks_exact_mut(2) {
+        let value = half::bf16::from_le_bytes((&*number).try_into().unwrap());
+        let larger = half::bf16::from_f32(30.0 * value.to_f32());
+        number.copy_from_slice(&larger.to_le_bytes());
     }
 }
 

@@ -30,9 +30,9 @@ pub(crate) struct Device {
     image: ImageBuffer,
 }
 
-const PROMPT: &str = " play the latest album by weezer";
+const PROMPT: &str = " put what color is your sky by alana davis on the stereo";
 const GENERATED: usize = 32;
-const CANVAS: usize = 64;
+const CANVAS: usize = 96;
 
 impl Device {
     pub(crate) fn new() -> Self {
