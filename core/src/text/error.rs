@@ -20,7 +20,7 @@ pub enum TokenizerError {
     PreTokenizer(u32),
     /// Flag bits are set that this version does not know.
     Flags(u32),
-    /// The pre-tokenizer, whole words or ordinary added tokens need the cargo feature `families`.
+    /// The pre-tokenizer or whole words need the cargo feature `families`.
     Families,
     /// The piece of this id (or the end of the last one) does not lie where the format says.
     Piece {

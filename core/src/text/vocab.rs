@@ -196,9 +196,6 @@ impl<'a> Tokenizer<'a> {
     /// longest where several start.
     #[must_use]
     pub fn next_added<'t>(&self, text: &'t str, which: Added) -> Option<(&'t str, u32, &'t str)> {
-        if which == Added::Ordinary && !FAMILIES {
-            return None;
-        }
         let (at, id, length) = text.bytes().enumerate().find_map(|(at, byte)| {
             let found = self.starts_added(byte).then(|| text.as_bytes().get(at..))??;
             self.longest_added(found, which).map(|(id, length)| (at, id, length))
@@ -325,9 +322,6 @@ impl<'a> Tokenizer<'a> {
         let mut before = None;
         for (index, entry) in self.added.iter().enumerate() {
             let entry = u32::from_le_bytes(*entry);
-            if entry & ORDINARY != 0 && !FAMILIES {
-                return Err(TokenizerError::Families);
-            }
             let id = entry & !ORDINARY;
             let content = self.piece(id).filter(|piece| core::str::from_utf8(piece).is_ok());
             let start = content.and_then(<[u8]>::first).copied();

@@ -280,7 +280,6 @@ fn what_needs_the_feature_names_it() {
     for changed in [
         Fixture { pre_tokenizer: 2, ..plain.clone() },
         Fixture { pre_tokenizer: 3, ..plain.clone() },
-        Fixture { added: vec![97 | ORDINARY], ..plain.clone() },
         Fixture { whole_words: vec![97], ..plain.clone() },
     ] {
         let error = Tokenizer::parse(&changed.section()).unwrap_err();

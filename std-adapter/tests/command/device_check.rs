@@ -293,7 +293,7 @@ fn another_image_or_method_is_named() {
     assert_eq!(kind(&options, &[], "--help"), "refused");
     let long = replaced(&log, "--gen-length 32", "--gen-length 4000000000");
     assert_eq!(kind(&long, &[], "context"), "refused");
-    let prompt = replaced(&log, "prompt: play the latest", "prompt: play the first");
+    let prompt = replaced(&log, last_line(&log, "prompt:"), "prompt: will it rain in paris");
     assert_eq!(kind(&prompt, &[], "step 0 is the first that differs"), "decision");
 }
 
