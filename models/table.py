@@ -4,7 +4,7 @@
     cargo build --release
     python3 models/table.py                # the table, about ten minutes on two cores
     python3 models/table.py --check        # and whether README.md has exactly these lines
-    python3 models/table.py --only lists   # some of the models
+    python3 models/table.py --only intents # some of the models
 """
 
 import argparse
@@ -15,7 +15,6 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FRAMES = ["--task", "models/intents/valid.jsonl", "--gen-length", "56"]
-LISTS = ["--task", "models/lists/test.jsonl", "--gen-length", "32"]
 ONE = ["--policy", "low-confidence"]
 CACHED = ["--cache", "dual", "--block-length", "14"]
 POLICIES = {
@@ -25,17 +24,16 @@ POLICIES = {
     "threshold 0.98, dual cache": ["--threshold", "0.98", *CACHED],
 }
 # Model as it is named, task, scores by their names in `demask eval --json`, weights with what loads them.
+FRAME_SCORES = ("frame", "intent", "slot_f1", "invalid")
 MODELS = [
-    (name, FRAMES, ("frame", "intent", "slot_f1", "invalid"), {
-        "f32": ([f"models/{name}"], ["one token per pass"]),
-        "Q8": ([f"models/{name}", "--type", "q8"], ["one token per pass"]),
-        "Q4, to nearest": ([f"models/{name}", "--type", "q4"], ["one token per pass"]),
-        "Q4": ([f"models/{name}-q4.dmk"], list(POLICIES)),
-    })
-    for name in ("intents-large", "intents")
-] + [
-    ("lists", LISTS, ("right", None, None, None), {
-        "Q4": (["models/lists-q4.dmk"], ["one token per pass", "threshold 0.9"]),
+    ("intents-large", FRAMES, FRAME_SCORES, {
+        "Q8": (["models/intents-large", "--type", "q8"], ["one token per pass"]),
+        "Q4": (["models/intents-large-q4.dmk"], list(POLICIES)),
+    }),
+    ("intents", FRAMES, FRAME_SCORES, {
+        "Q8": (["models/intents", "--type", "q8"], ["one token per pass"]),
+        "Q4, to nearest": (["models/intents", "--type", "q4"], ["one token per pass"]),
+        "Q4": (["models/intents-q4.dmk"], ["one token per pass", "threshold 0.98", "threshold 0.9"]),
     }),
 ]
 HEAD = [
@@ -52,7 +50,7 @@ def row(model, task, scores, weights, load, policy):
     found = json.loads(done.stdout)
     first, *others = scores
     cells = [f"{found[first]:.1f} ± {found['errors'][first]:.1f}"]
-    cells += [f"{found[score]:.1f}" if score else "" for score in others]
+    cells += [f"{found[score]:.1f}" for score in others]
     return f"| `{model}` | {weights} | {policy} | {' | '.join(cells)} | {found['forwards']:.1f} |"
 
 
