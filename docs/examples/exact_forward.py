@@ -345,8 +345,11 @@ def prompt_ids(image, text):
     """Prefix, text (already in normal form: ASCII words and single spaces), suffix."""
     t, ids = image.tokenizer, []
     assert all(word.isalpha() and word.isascii() for word in text.split(" ")), "words of a to z only"
+    # Where a space is an added token, a word is encoded without it.
+    space = [id for id in t["added"] if t["pieces"][id] == b" "]
     for word in text.split(" "):
-        tokens = [t["byte_tokens"][b] for b in (" " + word).encode()]
+        ids += space
+        tokens = [t["byte_tokens"][b] for b in (word if space else " " + word).encode()]
         while True:
             pairs = [(*t["merges"][p], i) for i, p in enumerate(zip(tokens, tokens[1:])) if p in t["merges"]]
             if not pairs:
