@@ -23,14 +23,15 @@ POLICIES = {
     "threshold 0.9": ["--threshold", "0.9"],
     "threshold 0.98, dual cache": ["--threshold", "0.98", *CACHED],
 }
-# Model as it is named, task, scores by their names in `demask eval --json`, weights with what loads them.
-FRAME_SCORES = ("frame", "intent", "slot_f1", "invalid")
+# As `demask eval --json` names them.
+SCORES = ("frame", "intent", "slot_f1", "invalid")
+# Weights with what loads them, and the policies to measure.
 MODELS = [
-    ("intents-large", FRAMES, FRAME_SCORES, {
+    ("intents-large", {
         "Q8": (["models/intents-large", "--type", "q8"], ["one token per pass"]),
         "Q4": (["models/intents-large-q4.dmk"], list(POLICIES)),
     }),
-    ("intents", FRAMES, FRAME_SCORES, {
+    ("intents", {
         "Q8": (["models/intents", "--type", "q8"], ["one token per pass"]),
         "Q4, to nearest": (["models/intents", "--type", "q4"], ["one token per pass"]),
         "Q4": (["models/intents-q4.dmk"], ["one token per pass", "threshold 0.98", "threshold 0.9"]),
@@ -42,13 +43,13 @@ HEAD = [
 ]
 
 
-def row(model, task, scores, weights, load, policy):
-    command = [f"{ROOT}/target/release/demask", "eval", *load, *task, *POLICIES[policy], "--json"]
+def row(model, weights, load, policy):
+    command = [f"{ROOT}/target/release/demask", "eval", *load, *FRAMES, *POLICIES[policy], "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     found = json.loads(done.stdout)
-    first, *others = scores
+    first, *others = SCORES
     cells = [f"{found[first]:.1f} ± {found['errors'][first]:.1f}"]
     cells += [f"{found[score]:.1f}" for score in others]
     return f"| `{model}` | {weights} | {policy} | {' | '.join(cells)} | {found['forwards']:.1f} |"
@@ -63,12 +64,12 @@ def main():
         told = set(file.read().splitlines())
     different = 0
     print(*HEAD, sep="\n")
-    for model, task, scores, kinds in MODELS:
+    for model, kinds in MODELS:
         if args.only and model not in args.only:
             continue
         for weights, (load, policies) in kinds.items():
             for policy in policies:
-                line = row(model, task, scores, weights, load, policy)
+                line = row(model, weights, load, policy)
                 print(line, flush=True)
                 different += line not in told
     if args.check and different:

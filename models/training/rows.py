@@ -47,8 +47,8 @@ class Batches:
         seen = torch.ones(size, length, dtype=torch.bool)
         frozen = torch.zeros(size, dtype=torch.bool)
         prompts = torch.zeros(size, 1, dtype=torch.long)
-        kinds = torch.full((size, length), -1)
-        for n, (prompt, answer, told, tags) in enumerate(picked):
+        tags = torch.full((size, length), -1)
+        for n, (prompt, answer, told, kinds) in enumerate(picked):
             start, end = len(prompt), len(prompt) + len(answer)
             clean[n, :start], clean[n, start:end] = torch.tensor(prompt), torch.tensor(answer)
             seen[n, end:] = False
@@ -59,8 +59,8 @@ class Batches:
                 target[n, start + told + 1 : end] = 0.1  # more end tokens are easy
             if kind >= 0.8:
                 target[n, 1 : start - 1] = 0.5
-            elif tags:
-                kinds[n, :start] = torch.tensor(tags)
+            elif kinds:
+                tags[n, :start] = torch.tensor(kinds)
             frozen[n] = kind < 0.4
         t = (torch.randperm(size, generator=noise) + torch.rand(1, generator=noise)) / size
         chance = torch.rand(size, length, generator=noise).masked_fill(target == 0, 2.0)
@@ -76,8 +76,8 @@ class Batches:
         part = dict(
             noisy=torch.where(masked, MASK, clean), clean=clean, weight=weight, bias=bias, copies=1
         )
-        if (kinds >= 0).any():
-            part.update(tags=kinds, batch=self.args.batch)
+        if (tags >= 0).any():
+            part.update(tags=tags, batch=self.args.batch)
         return part
 
 

@@ -226,7 +226,6 @@ fn a_flag_asks_for_nfc() {
     }
 }
 
-#[cfg(feature = "families")]
 #[test]
 fn ordinary_added_tokens_are_found_in_every_text_and_stay_in_it() {
     let mut fixture = Fixture::all_bytes();

@@ -192,6 +192,9 @@ fn steps_that_differ_are_named() {
     assert_eq!(kind(&unreadable, &[], "line of step 5 is missing"), "missing-step");
     let lost = replaced(&log, last_line(&log, "step 15:"), "");
     assert_eq!(kind(&lost, &[], "line of step 15 is missing"), "missing-step");
+    // No step at all can be read: that is not a log without steps.
+    let garbled = log.replace("=", "");
+    assert_eq!(kind(&garbled, &[], "line of step 0 is missing"), "missing-step");
     let more = replaced(&log, last_line(&log, "tokens:"), "step 16: @00000000000000ff\ntokens: 1");
     assert_eq!(kind(&more, &[], "took 17 steps and this computer takes 16"), "steps");
 }

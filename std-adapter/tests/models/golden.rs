@@ -72,21 +72,36 @@ fn argmax(logits: &[f32]) -> usize {
     (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
 
-/// Share of masked positions with the same most probable token, and the mean KL divergence there.
+/// By how much the most probable token leads.
+fn lead(logits: &[f32]) -> f32 {
+    let best = argmax(logits);
+    let others = logits.iter().enumerate().filter(|(i, _)| *i != best);
+    logits[best] - others.fold(f32::MIN, |most, (_, l)| most.max(*l))
+}
+
+/// A lead below this is a tie: where several answers are right, or the prompt is masked as well.
+const TIE: f32 = 0.25;
+
+/// Share of masked positions with the same most probable token, but for ties, and the mean KL divergence at all
+/// of them.
 fn agreement(model: &LoadedModel, name: &str) -> (f64, f64) {
     let vocab = model.config().vocab_size as usize;
-    let (mut same, mut divergence, mut n) = (0.0, 0.0, 0.0);
+    let (mut same, mut decided, mut divergence, mut n) = (0.0, 0.0, 0.0, 0.0);
     for case in cases(name) {
         let logits = logits_of(model, &case.ids);
         let rows = logits.chunks(vocab).zip(case.logits.chunks(vocab));
         for ((got, exact), _) in rows.zip(&case.ids).filter(|(_, id)| **id == MASK) {
-            same += f64::from(u8::from(argmax(got) == argmax(exact)));
+            if lead(exact) >= TIE {
+                same += f64::from(u8::from(argmax(got) == argmax(exact)));
+                decided += 1.0;
+            }
             let (p, q) = (log_softmax(exact), log_softmax(got));
             divergence += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
             n += 1.0;
         }
     }
-    (same / n, divergence / n)
+    println!("{name}: {n} masked positions, {} of them ties", n - decided);
+    (same / decided, divergence / n)
 }
 
 #[test]
@@ -110,7 +125,7 @@ fn eight_bits_agree_with_pytorch() {
     let (same, kl) =
         agreement(&quantized(Quantization::uniform(Format::Q8), "golden-q8.dmk"), "intents");
     println!("q8: {:.2} % agree, KL {kl:.5}", 100.0 * same);
-    assert!(same >= 0.98 && kl < 0.001, "{same} {kl}");
+    assert!(same >= 0.999 && kl < 0.0005, "{same} {kl}");
 }
 
 #[test]
@@ -118,17 +133,16 @@ fn four_bits_agree_with_pytorch() {
     let format = Quantization { embedding: Format::Q8, ..Quantization::uniform(Format::Q4) };
     let (same, kl) = agreement(&quantized(format, "golden-q4.dmk"), "intents");
     println!("q4: {:.2} % agree, KL {kl:.5}", 100.0 * same);
-    assert!(same >= 0.95 && kl < 0.02, "{same} {kl}");
+    assert!(same >= 0.99 && kl < 0.02, "{same} {kl}");
 }
 
 /// The images are calibrated: their bytes depend on the platform's `exp`, so they are judged by what they compute.
 #[test]
 fn the_images_agree_with_pytorch() {
-    // Where several answers are right, or the prompt is masked, two tokens may be about as probable.
-    for (name, least_same, most_kl) in [("lists", 0.97, 0.003), ("intents", 0.96, 0.005)] {
+    for (name, most_kl) in [("lists", 0.003), ("intents", 0.005)] {
         let image = LoadedModel::open(&models().join(format!("{name}-q4.dmk")), true).unwrap();
         let (same, kl) = agreement(&image, name);
         println!("{name}: {:.2} % agree, KL {kl:.5}", 100.0 * same);
-        assert!(same >= least_same && kl < most_kl, "{name}: {same} {kl}");
+        assert!(same >= 0.99 && kl < most_kl, "{name}: {same} {kl}");
     }
 }
