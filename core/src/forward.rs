@@ -162,13 +162,28 @@ impl<'a, K: Kernels, E: Executor> Engine<'a, K, E> {
     /// # Errors
     /// [`ForwardError`]; `OutputLength` if `out` has another length.
     pub fn logits(&mut self, canvas: &[u32], out: &mut [f32]) -> Result<(), ForwardError> {
+        self.logits_from(canvas, 0, out)
+    }
+
+    /// Writes the logits of the rows from `first` on, `[canvas.len() - first, vocab_size]`, and computes no
+    /// others: the rows before keep their keys and values of the pass before. That is exact if they are
+    /// as they were and see nothing that changed; [`Attention::seen_from`] tells.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn logits_from(
+        &mut self,
+        canvas: &[u32],
+        first: usize,
+        out: &mut [f32],
+    ) -> Result<(), ForwardError> {
         self.check_length(canvas)?;
         let vocab = self.image.config().vocab_size as usize;
-        let (needed, given) = (canvas.len().saturating_mul(vocab), out.len());
+        let rows = Rows::Span(first, canvas.len());
+        let (needed, given) = (rows.len().saturating_mul(vocab), out.len());
         if needed != given {
             return Err(ForwardError::OutputLength { needed, given });
         }
-        let rows = Rows::Span(0, canvas.len());
         let view = View::new(self.attention(), canvas.len(), &Visible::ALL);
         self.run_layers(canvas, view, (rows, rows))?;
         let hidden = &*self.memory.hidden;

@@ -111,6 +111,17 @@ impl Attention {
             }
         }
     }
+
+    /// The first position whose row sees what this position holds. Rows before it stay the same whatever
+    /// changes here or later.
+    #[must_use]
+    pub const fn seen_from(self, position: usize) -> usize {
+        match self {
+            Self::Bidirectional => 0,
+            Self::BlockCausal(0) => position,
+            Self::BlockCausal(block) => position - position % block as usize,
+        }
+    }
 }
 
 /// How the residual stream is normalized. The constant under the root is

@@ -102,6 +102,10 @@ fn a_row_sees_its_block_and_what_is_before_it() {
     let ends = [0, 3, 4, 8].map(|position| blocks.visible_end(position, 10));
     assert_eq!(ends, [4, 4, 8, 10]);
     assert_eq!(Attention::CAUSAL.visible_end(5, 10), 6);
+    assert_eq!([0, 3, 4, 9].map(|position| blocks.seen_from(position)), [0, 0, 4, 8]);
+    assert_eq!(Attention::CAUSAL.seen_from(5), 5);
+    assert_eq!(Attention::BlockCausal(0).seen_from(5), 5);
+    assert_eq!(Attention::Bidirectional.seen_from(5), 0);
     assert_eq!(Attention::Bidirectional.visible_end(0, 10), 10);
 }
 

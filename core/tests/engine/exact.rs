@@ -150,6 +150,18 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         assert!(got == expected, "{case}: tile {tile}, {workers} workers, {config:?}");
         let got = with_engine(&image, Serial, (room, length), |e| logits(e, &canvas));
         assert!(got == expected, "{case}: one tile, {config:?}");
+
+        // From the row that sees the first change on, with the rest from the pass before.
+        let (mut before, changed) = (canvas.clone(), random.below(length));
+        before[changed..].fill_with(|| random.below(ids) as u32);
+        let first = attention.seen_from(changed);
+        let got = with_engine(&image, Reverse(workers), (room, tile), |e| {
+            logits(e, &before);
+            let mut logits = vec![0.0; (length - first) * ids];
+            e.logits_from(&canvas, first, &mut logits).unwrap();
+            bits(&logits)
+        });
+        assert!(got == expected[first * ids..], "{case}: from row {first}, {config:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::options::{DecodeArgs, MachineArgs, ModelArgs};
 use super::solve::{Answer, Solver};
-use super::texts::{BoundArgs, Rows};
+use super::texts::{BoundArgs, PieceScorer};
 use super::{CliError, Problem, answers, table};
 use crate::harness::budget::Budget;
 use crate::harness::likelihood::{Bound, PieceNats, bound, log_probabilities};
@@ -158,10 +158,11 @@ fn measure_bound(
         let mut memory = Memory::default();
         let settings = MachineArgs { threads: Some(1), ..args.machine.clone() }
             .settings(text.piece.canvas.len());
-        let mut network = runtime.network(&settings, &mut memory).problem()?;
+        let network = runtime.network(&settings, &mut memory).problem()?;
+        let mut scorer = PieceScorer::new(network, &text.piece);
         let key = Key { seed: args.decode.seed, piece: number as u64 };
         let found = bound(&text.piece, args.bound.draws as usize, key, mask, |canvas, places| {
-            let rows = Rows::of(&mut *network, canvas)?;
+            let rows = scorer.rows(canvas)?;
             let log = |at: &usize| {
                 let truth = text.piece.canvas.get(*at).copied().unwrap_or(mask) as usize;
                 let row = log_probabilities(rows.row(*at), mask);

@@ -151,23 +151,45 @@ impl TextPiece {
     }
 }
 
-/// All logits of a canvas, and which row predicts which position.
+/// Scores one piece after another set of its tokens is hidden. What no hidden token can change is computed
+/// in the first pass only.
+pub(super) struct PieceScorer<'n> {
+    network: Box<dyn Network + 'n>,
+    /// The first row to compute.
+    first: usize,
+    /// The same from the second pass on.
+    changing: usize,
+}
+
+impl<'n> PieceScorer<'n> {
+    pub(super) fn new(network: Box<dyn Network + 'n>, piece: &Piece) -> Self {
+        let hidden = piece.hidden.first().copied().unwrap_or_default();
+        let back = usize::from(network.shifted_logits());
+        let changing = network.attention().seen_from(hidden).saturating_sub(back);
+        Self { network, first: 0, changing }
+    }
+
+    pub(super) fn rows(&mut self, canvas: &[u32]) -> Result<Rows, CliError> {
+        let first = std::mem::replace(&mut self.first, self.changing);
+        let back = usize::from(self.network.shifted_logits());
+        let size = self.network.vocabulary().size as usize;
+        Ok(Rows { logits: self.network.logits_from(canvas, first).problem()?, first, size, back })
+    }
+}
+
+/// Logits of the rows of a canvas from some row on, and which row predicts which position.
 pub(super) struct Rows {
     logits: Vec<f32>,
+    first: usize,
     size: usize,
     back: usize,
 }
 
 impl Rows {
-    pub(super) fn of(network: &mut dyn Network, canvas: &[u32]) -> Result<Self, CliError> {
-        let (size, back) =
-            (network.vocabulary().size as usize, usize::from(network.shifted_logits()));
-        Ok(Self { logits: network.logits(canvas).problem()?, size, back })
-    }
-
     /// The row that predicts a position; if logits are shifted, that of the position before it.
     pub(super) fn row(&self, position: usize) -> &[f32] {
-        let start = position.saturating_sub(self.back) * self.size;
-        self.logits.get(start..start + self.size).unwrap_or_default()
+        let row = position.saturating_sub(self.back).checked_sub(self.first);
+        let row = row.and_then(|row| self.logits.get(row * self.size..(row + 1) * self.size));
+        row.unwrap_or_default()
     }
 }

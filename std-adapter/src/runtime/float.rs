@@ -134,10 +134,10 @@ impl Model for Float<'_> {
 }
 
 impl Network for Float<'_> {
-    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
-        let every: Vec<usize> = (0..canvas.len()).collect();
+    fn logits_from(&mut self, canvas: &[u32], first: usize) -> Result<Vec<f32>, ForwardError> {
+        let wanted: Vec<usize> = (first..canvas.len()).collect();
         let sight = Sight::of_model(self.model.config(), canvas.len());
-        Ok(self.head(&self.rows(canvas, &every, &sight)?))
+        Ok(self.head(&self.rows(canvas, &wanted, &sight)?))
     }
 
     fn kernels(&self) -> &'static str {

@@ -85,7 +85,17 @@ pub trait Network: Model + Send {
     ///
     /// # Errors
     /// [`ForwardError`].
-    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError>;
+    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
+        self.logits_from(canvas, 0)
+    }
+
+    /// Logits of the rows from `first` on, `[canvas.len() - first, vocab_size]`. The rows before must be as
+    /// in the pass before, and see nothing that has changed since:
+    /// [`Attention::seen_from`](demask::image::Attention::seen_from) tells.
+    ///
+    /// # Errors
+    /// [`ForwardError`].
+    fn logits_from(&mut self, canvas: &[u32], first: usize) -> Result<Vec<f32>, ForwardError>;
 
     /// Name of the arithmetic: `scalar`, `avx2`, ..., `f32`.
     fn kernels(&self) -> &'static str;

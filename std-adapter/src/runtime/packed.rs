@@ -117,10 +117,11 @@ impl<'a> WithKernels for BuildEngine<'a> {
 }
 
 impl<K: Kernels> Network for Engine<'_, K, Pool> {
-    fn logits(&mut self, canvas: &[u32]) -> Result<Vec<f32>, ForwardError> {
-        let mut out = vec![0.0; canvas.len() * self.config().vocab_size as usize];
+    fn logits_from(&mut self, canvas: &[u32], first: usize) -> Result<Vec<f32>, ForwardError> {
+        let rows = canvas.len().saturating_sub(first);
+        let mut out = vec![0.0; rows * self.config().vocab_size as usize];
         // The engine's own method, which has this name as well.
-        Engine::logits(self, canvas, &mut out)?;
+        Engine::logits_from(self, canvas, first, &mut out)?;
         Ok(out)
     }
 

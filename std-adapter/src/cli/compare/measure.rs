@@ -3,7 +3,7 @@
 use super::super::eval::progress;
 use super::super::options::DecodeArgs;
 use super::super::solve::{Answer, Solver};
-use super::super::texts::{BoundArgs, Rows, TextPiece};
+use super::super::texts::{BoundArgs, PieceScorer, TextPiece};
 use super::super::{CliError, Problem};
 use super::report::{Decoded, PairedScore};
 use crate::detect::Choice;
@@ -61,13 +61,16 @@ impl Comparer<'_> {
         };
         let mut memory = [Memory::default(), Memory::default()];
         let [memory_a, memory_b] = &mut memory;
-        let mut a = self.builds[0].runtime.network(&settings, memory_a).problem()?;
-        let mut b = self.builds[1].runtime.network(&settings, memory_b).problem()?;
+        let scorer = |build: usize, memory| {
+            let network = self.builds[build].runtime.network(&settings, memory).problem()?;
+            Ok::<_, CliError>(PieceScorer::new(network, piece))
+        };
+        let (mut a, mut b) = (scorer(0, memory_a)?, scorer(1, memory_b)?);
         let mask = self.builds[0].model.config().mask_id;
         let key = Key { seed: self.decode.seed, piece: number };
         let mut pair =
             PiecePair::measure(piece, self.bound.draws as usize, key, mask, |canvas, places| {
-                let (a, b) = (Rows::of(&mut *a, canvas)?, Rows::of(&mut *b, canvas)?);
+                let (a, b) = (a.rows(canvas)?, b.rows(canvas)?);
                 let distance = |at: &usize| {
                     let truth = piece.canvas.get(*at).copied().unwrap_or(mask);
                     Distance::of(a.row(*at), b.row(*at), mask, truth)
