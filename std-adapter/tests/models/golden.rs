@@ -106,7 +106,7 @@ fn agreement(model: &LoadedModel, name: &str) -> (f64, f64) {
 
 #[test]
 fn float_reference_matches_pytorch() {
-    for name in ["intents", "lists"] {
+    for name in ["intents", "lists", "bard", "bard-twin"] {
         let model = LoadedModel::open(&models().join(name), true).unwrap();
         let mut worst = 0.0f32;
         for case in cases(name) {
@@ -139,7 +139,9 @@ fn four_bits_agree_with_pytorch() {
 /// The images are calibrated: their bytes depend on the platform's `exp`, so they are judged by what they compute.
 #[test]
 fn the_images_agree_with_pytorch() {
-    for (name, most_kl) in [("lists", 0.003), ("intents", 0.005)] {
+    for (name, most_kl) in
+        [("lists", 0.003), ("intents", 0.005), ("bard", 0.02), ("bard-twin", 0.02)]
+    {
         let image = LoadedModel::open(&models().join(format!("{name}-q4.dmk")), true).unwrap();
         let (same, kl) = agreement(&image, name);
         println!("{name}: {:.2} % agree, KL {kl:.5}", 100.0 * same);
