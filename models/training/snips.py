@@ -3,12 +3,16 @@
 An example is (intent, [(slot or None, [word, ...]), ...]). A split is a file of JSON lines:
 
     {"intent": "PlayMusic", "segments": [[null, "play the "], ["music_item", "album"], ...]}
+
+`python3 snips.py 1500` prints so many training utterances with other slot values.
 """
 
 import collections
 import json
 import os
+import random
 import re
+import sys
 
 SNIPS = os.environ.get("SNIPS", os.path.join(os.path.dirname(os.path.abspath(__file__)), "snips"))
 PUNCTUATION = re.compile(r"[.,?!;'’\"()]+")
@@ -138,3 +142,16 @@ class Tally:
         parts = dict(frame=self.frames / self.n, intent=self.intents / self.n, f1=f1,
                      invalid=self.invalid / self.n)
         return {name: round(100 * part, 2) for name, part in parts.items()}
+
+
+def main():
+    rng, examples = random.Random(5), load("train")
+    augmentation = Augmentation(examples)
+    for _ in range(int(sys.argv[1])):
+        intent, segments = augmentation(rng.choice(examples), rng)
+        spaced = [[slot, " ".join(words) + " "] for slot, words in segments]
+        print(json.dumps(dict(intent=intent, segments=spaced)))
+
+
+if __name__ == "__main__":
+    main()
