@@ -25,27 +25,19 @@ POLICIES = {
 }
 # As `demask eval --json` names them.
 SCORES = ("frame", "intent", "slot_f1", "invalid")
-# Weights with what loads them, and the policies to measure.
-MODELS = [
-    ("intents-large", {
-        "Q8": (["models/intents-large", "--type", "q8"], ["one token per pass"]),
-        "Q4, to nearest": (["models/intents-large", "--type", "q4"], ["one token per pass"]),
-        "Q4": (["models/intents-large-q4.dmk"], list(POLICIES)),
-    }),
-    ("intents", {
-        "Q8": (["models/intents", "--type", "q8"], ["one token per pass"]),
-        "Q4, to nearest": (["models/intents", "--type", "q4"], ["one token per pass"]),
-        "Q4": (["models/intents-q4.dmk"], ["one token per pass", "threshold 0.98", "threshold 0.9"]),
-    }),
-    ("intents-small", {
-        "Q8": (["models/intents-small", "--type", "q8"], ["one token per pass"]),
-        "Q4, to nearest": (["models/intents-small", "--type", "q4"], ["one token per pass"]),
-        "Q4": (
-            ["models/intents-small-q4.dmk"],
-            ["one token per pass", "threshold 0.98", "threshold 0.9"],
-        ),
-    }),
-]
+# Intents models: weights, and the policies to measure.
+MODELS = {
+    "intents-large": {
+        "Q8": ["one token per pass"],
+        "Q4, to nearest": ["one token per pass"],
+        "Q4": list(POLICIES),
+    },
+    **{model: {
+        "Q8": ["one token per pass"],
+        "Q4, to nearest": ["one token per pass"],
+        "Q4": ["one token per pass", "threshold 0.98", "threshold 0.9"],
+    } for model in ("intents", "intents-small")},
+}
 FRAMES_HEAD = [
     "| model | weights | policy | right % | intent % | slot F1 % | no frame % | passes |",
     "|---|---|---|---|---|---|---|---|",
@@ -56,71 +48,63 @@ LISTS = (
 )
 SCENES = ("nats per character, at most", "nll_char", 3, ["--task", "models/bard/scenes.jsonl"])
 GAPS = ("hidden words right %", "exact", 1, ["--task", "models/bard/gaps.jsonl", *ONE])
-OTHERS = [
-    (model, weights, load, task)
-    for model, tasks in [("lists", [LISTS]), ("bard", [SCENES, GAPS]), ("bard-twin", [SCENES, GAPS])]
-    for weights, load in [
-        ("Q8", [f"models/{model}", "--type", "q8"]),
-        ("Q4, to nearest", [f"models/{model}", "--type", "q4"]),
-        ("Q4", [f"models/{model}-q4.dmk"]),
-    ]
-    for task in tasks
-]
+OTHERS = {"lists": [LISTS], "bard": [SCENES, GAPS], "bard-twin": [SCENES, GAPS]}
 OTHERS_HEAD = ["| model | weights | measured | |", "|---|---|---|---|"]
 
 
-def measured(load, how):
-    command = [f"{ROOT}/target/release/demask", "eval", *load, *how, "--json"]
+def load(model):
+    """Weights with the arguments that load them."""
+    folder = f"models/{model}"
+    return {
+        "Q8": [folder, "--type", "q8"],
+        "Q4, to nearest": [folder, "--type", "q4"],
+        "Q4": [f"{folder}-q4.dmk"],
+    }
+
+
+def measured(source, how):
+    command = [f"{ROOT}/target/release/demask", "eval", *source, *how, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout)
 
 
-def frames_row(model, weights, load, policy):
-    found = measured(load, [*FRAMES, *POLICIES[policy]])
+def frames(model):
     first, *others = SCORES
-    cells = [f"{found[first]:.1f} ± {found['errors'][first]:.1f}"]
-    cells += [f"{found[score]:.1f}" for score in others]
-    return f"| `{model}` | {weights} | {policy} | {' | '.join(cells)} | {found['forwards']:.1f} |"
+    for weights, policies in MODELS[model].items():
+        for policy in policies:
+            found = measured(load(model)[weights], [*FRAMES, *POLICIES[policy]])
+            cells = [f"{found[first]:.1f} ± {found['errors'][first]:.1f}"]
+            cells += [f"{found[score]:.1f}" for score in others]
+            cells.append(f"{found['forwards']:.1f}")
+            yield f"| `{model}` | {weights} | {policy} | {' | '.join(cells)} |"
 
 
-def others_row(model, weights, load, task):
-    title, score, digits, how = task
-    found = measured(load, how)
-    value, error = found[score], found["errors"][score]
-    return f"| `{model}` | {weights} | {title} | {value:.{digits}f} ± {error:.{digits}f} |"
-
-
-def frames():
-    for model, kinds in MODELS:
-        for weights, (load, policies) in kinds.items():
-            for policy in policies:
-                yield model, lambda: frames_row(model, weights, load, policy)
-
-
-def others():
-    for model, *how in OTHERS:
-        yield model, lambda: others_row(model, *how)
+def others(model):
+    for weights, source in load(model).items():
+        for title, score, digits, how in OTHERS[model]:
+            found = measured(source, how)
+            value, error = found[score], found["errors"][score]
+            yield f"| `{model}` | {weights} | {title} | {value:.{digits}f} ± {error:.{digits}f} |"
 
 
 def main():
     p = argparse.ArgumentParser(description="Measures the bundled models.")
     p.add_argument("--check", action="store_true", help="fail if README.md has other figures")
-    p.add_argument("--only", nargs="+", metavar="MODEL", help="these models only")
+    p.add_argument("--only", nargs="+", metavar="MODEL", choices=[*MODELS, *OTHERS],
+                   help="these models only")
     args = p.parse_args()
     with open(f"{ROOT}/README.md", encoding="utf-8") as file:
         told = set(file.read().splitlines())
     different = 0
-    for head, rows in [(FRAMES_HEAD, frames()), (OTHERS_HEAD, others())]:
-        print(*head, sep="\n")
-        for model, row in rows:
-            if args.only and model not in args.only:
-                continue
-            line = row()
+    for head, models, rows in [(FRAMES_HEAD, MODELS, frames), (OTHERS_HEAD, OTHERS, others)]:
+        chosen = [model for model in models if not args.only or model in args.only]
+        if chosen:
+            print("", *head, sep="\n")
+        for line in (line for model in chosen for line in rows(model)):
             print(line, flush=True)
             different += line not in told
-        print()
     if args.check and different:
         sys.exit(f"{different} of these lines are not in README.md")
 

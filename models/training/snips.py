@@ -149,7 +149,7 @@ def main():
     augmentation = Augmentation(examples)
     for _ in range(int(sys.argv[1])):
         intent, segments = augmentation(rng.choice(examples), rng)
-        spaced = [[slot, " ".join(words) + " "] for slot, words in segments]
+        spaced = [[slot, " ".join(value) + " "] for slot, value in segments]
         print(json.dumps(dict(intent=intent, segments=spaced)))
 
 

@@ -158,6 +158,9 @@ fn the_bits_of_the_contract_for_any_set_of_features() {
         let got = with_engine(&image, Reverse(workers), (room, tile), |e| {
             logits(e, &before);
             let mut logits = vec![0.0; (length - first) * ids];
+            // What stands before is not read again.
+            let mut canvas = canvas.clone();
+            canvas[..first].fill(u32::MAX);
             e.logits_from(&canvas, first, &mut logits).unwrap();
             bits(&logits)
         });

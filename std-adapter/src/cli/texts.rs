@@ -159,6 +159,8 @@ pub(super) struct PieceScorer<'n> {
     first: usize,
     /// The same from the second pass on.
     changing: usize,
+    /// By how many rows a position is behind the one that predicts it.
+    back: usize,
 }
 
 impl<'n> PieceScorer<'n> {
@@ -166,14 +168,15 @@ impl<'n> PieceScorer<'n> {
         let hidden = piece.hidden.first().copied().unwrap_or_default();
         let back = usize::from(network.shifted_logits());
         let changing = network.attention().seen_from(hidden).saturating_sub(back);
-        Self { network, first: 0, changing }
+        Self { network, first: 0, changing, back }
     }
 
+    /// The rows that predict the piece's hidden tokens, and maybe others.
     pub(super) fn rows(&mut self, canvas: &[u32]) -> Result<Rows, CliError> {
         let first = std::mem::replace(&mut self.first, self.changing);
-        let back = usize::from(self.network.shifted_logits());
         let size = self.network.vocabulary().size as usize;
-        Ok(Rows { logits: self.network.logits_from(canvas, first).problem()?, first, size, back })
+        let logits = self.network.logits_from(canvas, first).problem()?;
+        Ok(Rows { logits, first, size, back: self.back })
     }
 }
 
@@ -193,3 +196,7 @@ impl Rows {
         row.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+#[path = "texts_tests.rs"]
+mod tests;
