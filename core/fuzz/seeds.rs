@@ -28,6 +28,7 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&tokenizers)?;
     let mut spaced = tokenizer();
     spaced.add_prefix_space = true;
+    spaced.ordinary = vec![10];
     let sections = [tokenizer().to_section(), spaced.to_section()].map(Result::unwrap);
     for (index, section) in sections.iter().enumerate() {
         for text in ["", "abcabd", "ab<end>c ab", "a  b\n"] {

@@ -172,7 +172,10 @@ impl<'a> Tokenizer<'a> {
     /// Whether a token is special: never produced by [`encode`](Self::encode) from its content.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        self.added.binary_search_by(|entry| u32::from_le_bytes(*entry).cmp(&id)).is_ok()
+        // In order without the top bit, which alone says that a token is ordinary.
+        let entry = |entry: &Le32| u32::from_le_bytes(*entry);
+        let found = self.added.binary_search_by_key(&id, |added| entry(added) & !ORDINARY);
+        found.ok().and_then(|at| self.added.get(at)).is_some_and(|added| entry(added) == id)
     }
 
     /// The special token with this content, such as `<|user|>`.

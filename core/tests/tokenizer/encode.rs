@@ -246,6 +246,33 @@ fn ordinary_added_tokens_are_found_in_every_text_and_stay_in_it() {
     assert_eq!(tokenizer.special("<e>k"), None);
 }
 
+#[test]
+fn specials_are_known_among_ordinary_added_tokens() {
+    // Every way to mix five of them: the top bit of an entry is no part of its order.
+    for ordinary in 0..1 << 5 {
+        let mut fixture = Fixture::all_bytes();
+        for at in 0..5 {
+            fixture.special(&format!("<{at}>"));
+            fixture.added[at] |= if ordinary & (1 << at) == 0 { 0 } else { ORDINARY };
+        }
+        let section = fixture.section();
+        let tokenizer = Tokenizer::parse(&section).unwrap();
+        for at in 0..5 {
+            assert_eq!(tokenizer.is_special(256 + at), ordinary & (1 << at) == 0, "{ordinary:05b}");
+        }
+    }
+}
+
+#[test]
+fn each_part_between_added_tokens_gets_its_prefix_space() {
+    let mut fixture = Fixture { flags: FLAG_ADD_PREFIX_SPACE, ..Fixture::all_bytes() };
+    let added = fixture.special("<t>");
+    fixture.added[0] |= ORDINARY;
+    let section = fixture.section();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    assert_eq!(encode(&tokenizer, "a<t>b<t> c<t>"), [32, 97, added, 32, 98, added, 32, 99, added]);
+}
+
 #[cfg(feature = "families")]
 #[test]
 fn whole_words_are_not_merged() {
