@@ -21,7 +21,7 @@ use demask::image::{ModelConfig, TensorRole};
 
 use self::attention::{Attention, RopeTable};
 use self::feed_forward::{Dense, Mixture};
-pub use self::layered::{ReferenceLayer, ReferenceNorm};
+pub use self::layered::{ReferenceHead, ReferenceLayer, ReferenceNorm};
 use self::linear::linear;
 use self::matrix::Matrix;
 use self::norm::Norm;
@@ -160,11 +160,7 @@ impl ReferenceModel {
     /// Logits `[rows, vocab_size]` of final hidden states `[rows, model_dim]`.
     #[must_use]
     pub fn head(&self, rows: &[f32]) -> Vec<f32> {
-        let mut logits = linear(rows, self.head.as_ref().unwrap_or(&self.embedding));
-        if let Some(bias) = &self.head_bias {
-            logits.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
-        }
-        logits
+        logits(rows, self.head.as_ref().unwrap_or(&self.embedding), self.head_bias.as_deref())
     }
 
     /// Final hidden states `[ids.len(), model_dim]`, after the output norm.
@@ -183,28 +179,15 @@ impl ReferenceModel {
             let _ = layer.run(&self.config, 0, (&rope, sight), &mut x, &mut |_, _| CONTINUE);
         }
         let hidden = self.output_norm.apply(&x);
-        let width = self.config.model_dim as usize;
-        if let Some(at) = hidden.iter().position(|v| !v.is_finite()) {
-            return Err(ReferenceError::NotFinite { position: at / width });
-        }
+        check_hidden(&self.config, &hidden)?;
         Ok(hidden)
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Vec<f32>, ReferenceError> {
-        let ModelConfig { vocab_size, context, model_dim, .. } = self.config;
-        let (context, width) = (context as usize, model_dim as usize);
-        if ids.is_empty() {
-            return Err(ReferenceError::Empty);
-        }
-        if ids.len() > context {
-            return Err(ReferenceError::TooLong { rows: ids.len(), context });
-        }
-        let mut x = Vec::with_capacity(ids.len() * width);
+        check_canvas(&self.config, ids)?;
+        let mut x = Vec::with_capacity(ids.len() * self.config.model_dim as usize);
         let mut scratch = Vec::new();
-        for (position, &id) in ids.iter().enumerate() {
-            if id >= vocab_size {
-                return Err(ReferenceError::TokenId { position, id, vocab_size });
-            }
+        for &id in ids {
             let row = id as usize;
             x.extend_from_slice(self.embedding.widened(row..row + 1, &mut scratch));
         }
@@ -255,6 +238,33 @@ impl Layer {
         }
         CONTINUE
     }
+}
+
+/// Whether a model takes these tokens.
+pub(crate) fn check_canvas(config: &ModelConfig, ids: &[u32]) -> Result<(), ReferenceError> {
+    let (rows, context, vocab_size) = (ids.len(), config.context as usize, config.vocab_size);
+    match ids.iter().position(|id| *id >= vocab_size) {
+        _ if ids.is_empty() => Err(ReferenceError::Empty),
+        _ if rows > context => Err(ReferenceError::TooLong { rows, context }),
+        Some(position) => Err(ReferenceError::TokenId { position, id: ids[position], vocab_size }),
+        None => Ok(()),
+    }
+}
+
+/// Whether final hidden states are numbers.
+pub(crate) fn check_hidden(config: &ModelConfig, hidden: &[f32]) -> Result<(), ReferenceError> {
+    match hidden.iter().position(|v| !v.is_finite()) {
+        Some(at) => Err(ReferenceError::NotFinite { position: at / config.model_dim as usize }),
+        None => Ok(()),
+    }
+}
+
+fn logits(rows: &[f32], matrix: &Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    let mut logits = linear(rows, matrix);
+    if let Some(bias) = bias {
+        logits.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+    }
+    logits
 }
 
 fn add(x: &mut [f32], y: &[f32]) {

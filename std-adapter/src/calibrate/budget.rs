@@ -7,7 +7,7 @@
 use super::divergence::Distributions;
 use super::error::CalibrateError;
 use super::layers::nearest;
-use crate::reference::ReferenceModel;
+use super::streamed::Streamed;
 use demask::image::{ALIGN, ModelConfig, TensorRole, stored_bytes};
 use demask::packed::{Format, WeightFormat};
 use demask_quant::WeightSource;
@@ -65,12 +65,10 @@ pub fn sensitivities(
         let measure = |format| {
             let groups = nearest(&weights, cols, format);
             let tensor = QuantizedTensor { format, cols, groups };
-            let read = |asked, rows: std::ops::Range<usize>, out: &mut [f32]| match asked == role {
-                true => tensor.read_rows(rows.start, out),
-                false => source.read_rows(asked, rows.start, out),
-            };
-            let model =
-                ReferenceModel::from_rows(*config, read).map_err(CalibrateError::Weights)?;
+            let model = Streamed::new(*config, |asked, first, out| match asked == role {
+                true => tensor.read_rows(first, out),
+                false => source.read_rows(asked, first, out),
+            });
             distributions.against_float(&model).map(|divergence| divergence.mean)
         };
         let padded = |format| stored_bytes(format, rows, cols).next_multiple_of(ALIGN as u64);

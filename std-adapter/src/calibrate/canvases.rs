@@ -6,19 +6,12 @@
 //! is what it sees when it runs.
 
 use super::error::CalibrateError;
+use super::stations::stations;
+use super::streamed::Streamed;
 use super::texts::Text;
-use crate::detect::Choice;
 use crate::random::{Purpose, Random};
-use crate::runtime::{Memory, Runtime, Settings as RunSettings};
-use demask::cache::NoCache;
-use demask::decode::{Even, FillAll, Needs, TopQ};
-use demask::image::{Attention, ModelConfig};
-use demask::{Method, Options, PlanError, Session, SessionMemory, StepEvent, Trace};
-use rayon::prelude::*;
+use demask::image::ModelConfig;
 use std::ops::Range;
-
-/// Forward passes of a decode that is watched, per block.
-const STEPS: usize = 16;
 
 /// How canvases are masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +82,11 @@ impl Canvas {
 /// # Errors
 /// [`CalibrateError`] if a decode fails.
 pub fn canvases(
-    runtime: &Runtime<'_>,
-    config: &ModelConfig,
+    model: &Streamed<'_>,
     texts: &[Text],
     settings: &Settings,
 ) -> Result<Vec<Canvas>, CalibrateError> {
-    let n = settings.canvases;
+    let (n, config) = (settings.canvases, model.config());
     let mut random = Random::new(settings.seed, Purpose::Masks);
     // Files are often sorted: the ratio must have nothing to do with the place in the file.
     let mut ratios: Vec<usize> = (0..n).collect();
@@ -114,66 +106,16 @@ pub fn canvases(
         let watch = masked && (j + 1) * snapshots / n > j * snapshots / n;
         jobs.push((text, order, watch));
     }
-    let make = |(text, masks, watch): &(&Text, Vec<usize>, bool)| {
+    let watched = jobs.iter().filter(|(.., watch)| *watch);
+    let watched: Vec<_> = watched.map(|(text, masks, _)| (*text, masks.len())).collect();
+    let mut stations = stations(model, &watched)?.into_iter();
+    let make = |(text, masks, watch): (&Text, Vec<usize>, bool)| {
         let start = text.prompt.len();
         let mut ids = [&text.prompt[..], &text.answer].concat();
+        masks.iter().for_each(|at| ids[start + at] = config.mask_id);
         let answer = start..ids.len();
-        if *watch {
-            ids = station(runtime, config, text, masks.len())?;
-        } else {
-            masks.iter().for_each(|at| ids[start + at] = config.mask_id);
-        }
-        Ok(Canvas::new(ids, answer, config))
+        let station = if watch { stations.next() } else { None };
+        Canvas::new(station.unwrap_or(ids), answer, config)
     };
-    jobs.par_iter().map(make).collect()
-}
-
-/// The first canvas with at most `masks` masks, but at least one, that the model decodes its way through.
-fn station(
-    runtime: &Runtime<'_>,
-    config: &ModelConfig,
-    text: &Text,
-    masks: usize,
-) -> Result<Vec<u32>, CalibrateError> {
-    let (length, total) = (text.answer.len(), text.prompt.len() + text.answer.len());
-    let plan_error = |error: PlanError| CalibrateError::Runtime(error.into());
-    let (mut network_memory, mut memory) =
-        (Memory::default(), Memory::for_session(total).map_err(plan_error)?);
-    let settings =
-        RunSettings { canvas: total, threads: 1, kernels: Choice::default(), needs: Needs::NONE };
-    let mut network = runtime.network(&settings, &mut network_memory)?;
-    let memory = SessionMemory::carve(memory.bytes(), total).map_err(plan_error)?;
-    let method = Method { policy: TopQ, schedule: Even, eos: FillAll, cache: NoCache };
-    let mut session = Session::new(&mut *network, memory, method);
-    let mut options = Options::one_block(length);
-    options.steps = length.min(STEPS);
-    if let Attention::BlockCausal(block) = config.features.attention {
-        let block = block as usize;
-        options.block_length = block;
-        let blocks = total.div_ceil(block).saturating_sub(text.prompt.len() / block);
-        options.steps = blocks * block.min(STEPS);
-    }
-    session.begin(&text.prompt, length, options)?;
-    let all = [&text.prompt[..], &vec![config.mask_id; length]].concat();
-    let mut seen = Watch { wanted: masks, canvas: all, done: masks >= length };
-    while !seen.done && session.step(&mut seen)? == demask::Progress::Running {}
-    Ok(seen.canvas)
-}
-
-/// Keeps the last canvas that is wanted.
-struct Watch {
-    wanted: usize,
-    canvas: Vec<u32>,
-    done: bool,
-}
-
-impl Trace for Watch {
-    fn step(&mut self, event: &StepEvent<'_>) {
-        if self.done || event.masks == 0 {
-            self.done = true;
-            return;
-        }
-        self.canvas = event.canvas.to_vec();
-        self.done = event.masks <= self.wanted;
-    }
+    Ok(jobs.into_iter().map(make).collect())
 }

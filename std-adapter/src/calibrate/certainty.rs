@@ -5,7 +5,9 @@
 //! too, since masked rows attend to them.
 
 use super::canvases::Canvas;
-use crate::reference::{ReferenceError, ReferenceModel, Sight};
+use super::error::CalibrateError;
+use super::streamed::Streamed;
+use crate::reference::ReferenceHead;
 use demask_quant::calibrated::Moments;
 use rayon::prelude::*;
 
@@ -38,42 +40,53 @@ pub struct Rows {
 /// Runs the float model over all canvases.
 ///
 /// # Errors
-/// [`ReferenceError`] for a canvas that does not fit the model.
+/// [`CalibrateError`] for weights that cannot be read and canvases that do not fit the model.
 pub fn look(
-    model: &ReferenceModel,
+    model: &Streamed<'_>,
     canvases: &[Canvas],
     row_weights: &RowWeights,
     threads: usize,
-) -> Result<Rows, ReferenceError> {
+) -> Result<Rows, CalibrateError> {
     let width = model.config().model_dim as usize;
-    let mut rows = Rows { weights: Vec::with_capacity(canvases.len()), head: Moments::new(width) };
-    for batch in canvases.chunks(super::layers::BATCH) {
-        let looked = batch.par_iter().map(|canvas| look_at(model, canvas, row_weights));
-        let looked: Vec<_> = looked.collect::<Result<_, _>>()?;
-        for (canvas, (hidden, weights)) in batch.iter().zip(looked) {
-            let own: Vec<f32> = canvas.outputs.iter().map(|&row| weights[row]).collect();
-            rows.head.add(&hidden, &own, threads);
-            rows.weights.push(weights);
-        }
+    let hidden = hidden_of_outputs(model, canvases)?;
+    let head = model.head()?;
+    let weights = canvases.par_iter().zip(&hidden);
+    let weights: Vec<_> = weights.map(|(c, hidden)| weigh(&head, c, hidden, row_weights)).collect();
+    let mut moments = Moments::new(width);
+    for ((canvas, hidden), weights) in canvases.iter().zip(&hidden).zip(&weights) {
+        let own: Vec<f32> = canvas.outputs.iter().map(|&row| weights[row]).collect();
+        moments.add(hidden, &own, threads);
     }
-    Ok(rows)
+    Ok(Rows { weights, head: moments })
 }
 
-/// Final hidden states of the rows with output, and the weights of all rows.
-fn look_at(
-    model: &ReferenceModel,
+/// Final hidden states `[outputs, model_dim]` of the rows with output, canvas by canvas.
+pub(super) fn hidden_of_outputs(
+    model: &Streamed<'_>,
+    canvases: &[Canvas],
+) -> Result<Vec<Vec<f32>>, CalibrateError> {
+    let width = model.config().model_dim as usize;
+    let ids: Vec<&[u32]> = canvases.iter().map(|canvas| &canvas.ids[..]).collect();
+    let chosen = canvases.iter().zip(model.hidden(&ids)?).map(|(canvas, hidden)| {
+        canvas.outputs.iter().flat_map(|row| &hidden[row * width..][..width]).copied().collect()
+    });
+    Ok(chosen.collect())
+}
+
+/// The weights of all rows of a canvas, from the `hidden` states of those with output.
+fn weigh(
+    head: &ReferenceHead,
     canvas: &Canvas,
+    hidden: &[f32],
     row_weights: &RowWeights,
-) -> Result<(Vec<f32>, Vec<f32>), ReferenceError> {
-    let sight = Sight::of_model(model.config(), canvas.ids.len());
-    let hidden = model.hidden_rows(&canvas.ids, &canvas.outputs, &sight)?;
-    let logits = model.head(&hidden);
+) -> Vec<f32> {
     let mut weights = vec![row_weights.context; canvas.ids.len()];
-    let vocab = model.config().vocab_size as usize;
-    for (&row, logits) in canvas.outputs.iter().zip(logits.chunks_exact(vocab)) {
+    let logits = head.logits(hidden);
+    let vocab = logits.len() / canvas.outputs.len().max(1);
+    for (&row, logits) in canvas.outputs.iter().zip(logits.chunks_exact(vocab.max(1))) {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
         weights[row] = row_weights.output + row_weights.certainty * (1.0 / sum) as f32;
     }
-    Ok((hidden, weights))
+    weights
 }

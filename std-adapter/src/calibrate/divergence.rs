@@ -1,11 +1,14 @@
 //! How far the answers of a rounded model are from those of the float one.
 
 use super::canvases::Canvas;
+use super::certainty::hidden_of_outputs;
 use super::error::CalibrateError;
+use super::streamed::Streamed;
 use crate::harness::comparison::Distance;
 use crate::harness::likelihood::{DECILES, column, decile};
 use crate::harness::statistics::ratio;
-use crate::reference::{ReferenceModel, Sight};
+use crate::reference::ReferenceHead;
+use demask::image::ModelConfig;
 use rayon::prelude::*;
 
 /// Kullback-Leibler divergence, in nats, of a model's distributions from the float model's, on the rows of
@@ -26,7 +29,8 @@ pub struct Divergence {
 
 /// What the float model answers.
 pub struct Distributions<'m> {
-    model: &'m ReferenceModel,
+    config: ModelConfig,
+    head: ReferenceHead,
     canvases: &'m [Canvas],
     /// Final hidden states of the rows with output, by canvas: logits would take too much room.
     hidden: Vec<Vec<f32>>,
@@ -44,29 +48,25 @@ impl<'m> Distributions<'m> {
     /// Runs the float model.
     ///
     /// # Errors
-    /// [`CalibrateError::Reference`] for a canvas that does not fit the model.
-    pub fn new(model: &'m ReferenceModel, canvases: &'m [Canvas]) -> Result<Self, CalibrateError> {
-        let run = |canvas: &Canvas| {
-            let sight = Sight::of_model(model.config(), canvas.ids.len());
-            model.hidden_rows(&canvas.ids, &canvas.outputs, &sight)
-        };
-        let hidden = canvases.par_iter().map(run).collect::<Result<_, _>>()?;
-        Ok(Self { model, canvases, hidden })
+    /// [`CalibrateError`] for weights that cannot be read and canvases that do not fit the model.
+    pub fn new(model: &Streamed<'_>, canvases: &'m [Canvas]) -> Result<Self, CalibrateError> {
+        let hidden = hidden_of_outputs(model, canvases)?;
+        Ok(Self { config: *model.config(), head: model.head()?, canvases, hidden })
     }
 
     /// Compares with another model, whose `logits` `[outputs, vocab]` of the rows with output are asked for,
-    /// canvas by canvas and on many threads.
+    /// canvas by canvas (by number as well) and on many threads.
     ///
     /// # Errors
     /// Whatever `logits` returns.
     pub fn against<E: Send>(
         &self,
-        logits: impl Fn(&Canvas) -> Result<Vec<f32>, E> + Sync,
+        logits: impl Fn(usize, &Canvas) -> Result<Vec<f32>, E> + Sync,
     ) -> Result<Divergence, E> {
-        let config = self.model.config();
+        let config = &self.config;
         let vocab = config.vocab_size as usize;
-        let compare = |(canvas, hidden): (&Canvas, &Vec<f32>)| {
-            let (ours, theirs) = (self.model.head(hidden), logits(canvas)?);
+        let compare = |(at, (canvas, hidden)): (usize, (&Canvas, &Vec<f32>))| {
+            let (ours, theirs) = (self.head.logits(hidden), logits(at, canvas)?);
             let mut sums = Sums {
                 decile: decile(canvas.masks(config.mask_id), canvas.answer.len()),
                 rows: canvas.outputs.len(),
@@ -81,19 +81,17 @@ impl<'m> Distributions<'m> {
             }
             Ok(sums)
         };
-        let sums = self.canvases.par_iter().zip(&self.hidden).map(compare);
+        let sums = self.canvases.par_iter().zip(&self.hidden).enumerate().map(compare);
         Ok(summary(&sums.collect::<Result<Vec<_>, E>>()?))
     }
 
     /// Compares with another float model.
     ///
     /// # Errors
-    /// [`CalibrateError::Reference`].
-    pub fn against_float(&self, other: &ReferenceModel) -> Result<Divergence, CalibrateError> {
-        self.against(|canvas| {
-            let sight = Sight::of_model(other.config(), canvas.ids.len());
-            Ok(other.head(&other.hidden_rows(&canvas.ids, &canvas.outputs, &sight)?))
-        })
+    /// As [`Self::new`].
+    pub fn against_float(&self, other: &Streamed<'_>) -> Result<Divergence, CalibrateError> {
+        let (hidden, head) = (hidden_of_outputs(other, self.canvases)?, other.head()?);
+        self.against(|at, _| Ok(head.logits(&hidden[at])))
     }
 }
 

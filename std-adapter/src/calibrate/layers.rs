@@ -7,7 +7,7 @@
 use super::canvases::Canvas;
 use super::error::CalibrateError;
 use super::partial::Partial;
-use crate::reference::{ReferenceLayer, ReferenceNorm};
+use super::streamed::{Streamed, through};
 use demask::image::{ModelConfig, TensorRole as Role};
 use demask::packed::{Format, GROUP, GroupScale, WeightFormat};
 use demask_quant::calibrated::{
@@ -153,7 +153,8 @@ impl Layered<'_> {
             outcomes.push(outcome);
         };
         tell(self.embedding(head)?);
-        let mut stream = self.embed()?;
+        let embedded = self.canvases.iter().map(|canvas| self.model().embed(&canvas.ids));
+        let mut stream = embedded.collect::<Result<Vec<_>, _>>()?;
         for l in 0..self.config.layers {
             for (seen, roles) in stages(&self.config, l) {
                 if !roles.iter().all(|role| self.is_done(*role)) {
@@ -168,10 +169,7 @@ impl Layered<'_> {
                     }
                 }
             }
-            let layer = self.layer(l)?;
-            stream.par_iter_mut().for_each(|x| {
-                let _ = layer.run(x, &mut |_, _| ControlFlow::Continue(()));
-            });
+            through(&self.model().layer(l)?, &mut stream);
         }
         if Role::Head.exists(&self.config) {
             let moments = self.final_moments(&stream)?;
@@ -202,29 +200,14 @@ impl Layered<'_> {
         self.round(Role::Embedding, &moments)
     }
 
-    fn embed(&self) -> Result<Vec<Vec<f32>>, CalibrateError> {
-        let width = self.config.model_dim as usize;
-        let embed = |canvas: &Canvas| {
-            let mut x = vec![0.0; canvas.ids.len() * width];
-            for (row, id) in x.chunks_exact_mut(width).zip(&canvas.ids) {
-                let read = self.weights.read_stored(Role::Embedding, *id as usize, row);
-                read.map_err(CalibrateError::Weights)?;
-            }
-            Ok(x)
-        };
-        self.canvases.iter().map(embed).collect()
-    }
-
-    fn layer(&self, l: u32) -> Result<ReferenceLayer, CalibrateError> {
-        let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
-            self.weights.read_stored(role, rows.start, out)
-        };
-        ReferenceLayer::from_rows(self.config, l, read).map_err(CalibrateError::Weights)
+    /// The model as far as it is rounded.
+    fn model(&self) -> Streamed<'_> {
+        Streamed::new(self.config, |role, first, out| self.weights.read_stored(role, first, out))
     }
 
     /// Moments of the input that layer `l` shows as `seen`.
     fn moments(&self, l: u32, seen: Role, stream: &[Vec<f32>]) -> Result<Moments, CalibrateError> {
-        let layer = self.layer(l)?;
+        let layer = self.model().layer(l)?;
         let mut moments = Moments::new(seen.shape(&self.config).1);
         let input = |x: &Vec<f32>| {
             let mut input = Vec::new();
@@ -246,10 +229,7 @@ impl Layered<'_> {
     }
 
     fn final_moments(&self, stream: &[Vec<f32>]) -> Result<Moments, CalibrateError> {
-        let read = |role, rows: std::ops::Range<usize>, out: &mut [f32]| {
-            self.weights.read_stored(role, rows.start, out)
-        };
-        let norm = ReferenceNorm::from_rows(self.config, read).map_err(CalibrateError::Weights)?;
+        let norm = self.model().norm()?;
         let width = self.config.model_dim as usize;
         let mut moments = Moments::new(width);
         for ((x, canvas), weights) in stream.iter().zip(self.canvases).zip(self.row_weights) {

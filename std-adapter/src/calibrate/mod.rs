@@ -9,6 +9,7 @@
 //! | `layers` | layer by layer, inputs from the layers that are rounded already |
 //! | `partial` | what is done of a long run, on disk |
 //! | `setup` | what all of this starts from |
+//! | `streamed` | the float model, one layer at a time |
 //! | `divergence` | how far a rounded model is from the float one |
 //! | `budget` | which matrices get 8 bits |
 //!
@@ -22,6 +23,8 @@ mod error;
 mod layers;
 mod partial;
 mod setup;
+mod stations;
+mod streamed;
 mod texts;
 
 pub use budget::{Budget, Sensitivity, choose, sensitivities};
@@ -32,4 +35,5 @@ pub use error::CalibrateError;
 pub use layers::{Formats, Layered, Method, Outcome};
 pub use partial::Partial;
 pub use setup::{Setup, Shown};
+pub use streamed::Streamed;
 pub use texts::{Text, texts};

@@ -6,14 +6,12 @@ use super::divergence::Distributions;
 use super::error::CalibrateError;
 use super::layers::{Formats, Layered, Method};
 use super::partial::Partial;
+use super::streamed::Streamed;
 use super::texts::Text;
-use crate::reference::ReferenceModel;
-use crate::runtime::Runtime;
 use demask::image::{ModelConfig, TensorRole};
 use demask_quant::WeightSource;
 use demask_quant::calibrated::QuantizedWeights;
 use sha2::{Digest, Sha256};
-use std::ops::Range;
 
 /// Changes whenever other bits come out of the same weights, texts and options.
 const VERSION: &str = "calibration 1";
@@ -28,7 +26,6 @@ pub struct Setup<'a> {
     pub source: &'a dyn WeightSource,
     /// Threads for everything.
     pub threads: usize,
-    runtime: Runtime<'a>,
 }
 
 /// Canvases, and how much their rows count.
@@ -41,30 +38,21 @@ pub struct Shown {
 }
 
 impl<'a> Setup<'a> {
-    /// Reads the float model.
-    ///
-    /// # Errors
-    /// [`CalibrateError::Weights`].
-    pub fn new(
-        config: ModelConfig,
-        source: &'a dyn WeightSource,
-        threads: usize,
-    ) -> Result<Self, CalibrateError> {
-        let read = |role, rows: Range<usize>, out: &mut [f32]| {
-            source.read_rows(role, rows.start, out)?;
-            source.release(role, rows);
-            Ok(())
-        };
-        let model = ReferenceModel::from_rows(config, read).map_err(CalibrateError::Weights)?;
-        Ok(Self { config, source, threads, runtime: Runtime::Float(Box::new(model)) })
+    /// Starts from weights that stay where they are.
+    #[must_use]
+    pub fn new(config: ModelConfig, source: &'a dyn WeightSource, threads: usize) -> Self {
+        Self { config, source, threads }
     }
 
     /// The float model.
-    fn model(&self) -> &ReferenceModel {
-        match &self.runtime {
-            Runtime::Float(model) => model,
-            Runtime::Packed(_) => unreachable!("made as float"),
-        }
+    fn model(&self) -> Streamed<'a> {
+        let (config, source) = (self.config, self.source);
+        Streamed::new(config, move |role, first, out| {
+            source.read_rows(role, first, out)?;
+            // They may be read again, but not soon.
+            source.release(role, first..first + out.len() / role.shape(&config).1);
+            Ok(())
+        })
     }
 
     /// Makes canvases of texts.
@@ -76,7 +64,7 @@ impl<'a> Setup<'a> {
         texts: &[Text],
         settings: &Settings,
     ) -> Result<Vec<Canvas>, CalibrateError> {
-        self.pool()?.install(|| canvases(&self.runtime, &self.config, texts, settings))
+        self.pool()?.install(|| canvases(&self.model(), texts, settings))
     }
 
     /// Canvases, and what the float model says about them.
@@ -88,7 +76,7 @@ impl<'a> Setup<'a> {
         canvases: Vec<Canvas>,
         weights: &RowWeights,
     ) -> Result<Shown, CalibrateError> {
-        let look = || look(self.model(), &canvases, weights, self.threads);
+        let look = || look(&self.model(), &canvases, weights, self.threads);
         let rows = self.pool()?.install(look)?;
         Ok(Shown { canvases, rows })
     }
@@ -98,10 +86,10 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// [`CalibrateError`].
     pub fn distributions<'s>(
-        &'s self,
+        &self,
         canvases: &'s [Canvas],
     ) -> Result<Distributions<'s>, CalibrateError> {
-        self.pool()?.install(|| Distributions::new(self.model(), canvases))
+        self.pool()?.install(|| Distributions::new(&self.model(), canvases))
     }
 
     /// A run through the layers that rounds every matrix.

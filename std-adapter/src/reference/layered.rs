@@ -6,8 +6,9 @@ use demask::image::{ModelConfig, TensorRole as Role};
 
 use super::attention::RopeTable;
 use super::load::Loader;
+use super::matrix::Matrix;
 use super::norm::Norm;
-use super::{Layer, Observer, Sight};
+use super::{Layer, Observer, Sight, logits};
 
 /// A layer of a model, by itself.
 #[derive(Debug, Clone)]
@@ -62,5 +63,34 @@ impl ReferenceNorm {
     #[must_use]
     pub fn apply(&self, x: &[f32]) -> Vec<f32> {
         self.0.apply(x)
+    }
+}
+
+/// What makes logits of final hidden states.
+#[derive(Debug, Clone)]
+pub struct ReferenceHead {
+    matrix: Matrix,
+    bias: Option<Vec<f32>>,
+}
+
+impl ReferenceHead {
+    /// Reads the head, or the embedding where that is the head.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    pub fn from_rows<E>(
+        config: ModelConfig,
+        mut read: impl FnMut(Role, Range<usize>, &mut [f32]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut loader = Loader::new(config, &mut read);
+        let role = if Role::Head.exists(&config) { Role::Head } else { Role::Embedding };
+        let bias = loader.if_it_exists(Role::HeadBias, Loader::vector)?;
+        Ok(Self { matrix: loader.matrix(role)?, bias })
+    }
+
+    /// Logits `[rows, vocab_size]` of final hidden states `[rows, model_dim]`.
+    #[must_use]
+    pub fn logits(&self, rows: &[f32]) -> Vec<f32> {
+        logits(rows, &self.matrix, self.bias.as_deref())
     }
 }

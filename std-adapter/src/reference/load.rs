@@ -88,17 +88,17 @@ impl<'a, E> Loader<'a, E> {
         Ok(Norm { kind, epsilon, weight: self.vector(weight)?, bias: None })
     }
 
-    fn matrix(&mut self, role: Role) -> Result<Matrix, E> {
+    pub(super) fn matrix(&mut self, role: Role) -> Result<Matrix, E> {
         Matrix::read(role.shape(&self.config), |rows, out| (self.read)(role, rows, out))
     }
 
-    fn vector(&mut self, role: Role) -> Result<Vec<f32>, E> {
+    pub(super) fn vector(&mut self, role: Role) -> Result<Vec<f32>, E> {
         let (rows, cols) = role.shape(&self.config);
         let mut vector = vec![0.0; rows * cols];
         (self.read)(role, 0..rows, &mut vector).map(|()| vector)
     }
 
-    fn if_it_exists<T>(
+    pub(super) fn if_it_exists<T>(
         &mut self,
         role: Role,
         read: impl FnOnce(&mut Self, Role) -> Result<T, E>,

@@ -1,33 +1,77 @@
-//! The float reference as a network.
+//! A float model as a network.
 
 use super::Network;
 use crate::reference::{ReferenceError, ReferenceModel, Sight};
 use demask::decode::{LogitRow, Needs, Sampling, Score};
-use demask::image::Attention;
+use demask::image::{Attention, ModelConfig};
 use demask::{ForwardError, Model, Pass, Vocabulary};
 
-/// The float reference.
-pub(super) struct Float<'a> {
-    model: &'a ReferenceModel,
-    /// The reference works on plain slices and is not short of time: rayon's kind of work.
-    pool: rayon::ThreadPool,
+/// What a network needs of a float model.
+pub(crate) trait FloatModel: Sync {
+    /// Shape and constants.
+    fn config(&self) -> &ModelConfig;
+
+    /// As [`ReferenceModel::hidden_rows`].
+    fn hidden_rows(
+        &self,
+        ids: &[u32],
+        wanted: &[usize],
+        sight: &Sight<'_>,
+    ) -> Result<Vec<f32>, ReferenceError>;
+
+    /// As [`ReferenceModel::head`].
+    fn head(&self, rows: &[f32]) -> Vec<f32>;
+}
+
+impl FloatModel for ReferenceModel {
+    fn config(&self) -> &ModelConfig {
+        self.config()
+    }
+
+    fn hidden_rows(
+        &self,
+        ids: &[u32],
+        wanted: &[usize],
+        sight: &Sight<'_>,
+    ) -> Result<Vec<f32>, ReferenceError> {
+        self.hidden_rows(ids, wanted, sight)
+    }
+
+    fn head(&self, rows: &[f32]) -> Vec<f32> {
+        self.head(rows)
+    }
+}
+
+/// A float model that scores canvases.
+pub(crate) struct Float<'a, M> {
+    model: &'a M,
+    /// The reference works on plain slices and is not short of time: rayon's kind of work. `None`: in the
+    /// pool of the caller.
+    pool: Option<rayon::ThreadPool>,
     canvas: usize,
     needs: Needs,
     /// With [`Needs::DIVERGENCE`], final hidden states of the last pass that scored each position.
     last: Vec<Option<Vec<f32>>>,
 }
 
-impl<'a> Float<'a> {
+impl<'a, M: FloatModel> Float<'a, M> {
     /// For canvases of up to `canvas` tokens and policies with these needs.
-    pub(super) fn new(
-        model: &'a ReferenceModel,
-        pool: rayon::ThreadPool,
+    pub(crate) fn new(
+        model: &'a M,
+        pool: Option<rayon::ThreadPool>,
         canvas: usize,
         needs: Needs,
     ) -> Self {
         let canvas = canvas.min(model.config().context as usize);
         let slots = if needs.include(Needs::DIVERGENCE) { canvas } else { 0 };
         Self { model, pool, canvas, needs, last: vec![None; slots] }
+    }
+
+    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
     }
 
     fn rows(
@@ -39,7 +83,7 @@ impl<'a> Float<'a> {
         if canvas.is_empty() || wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.pool.install(|| self.model.hidden_rows(canvas, wanted, sight));
+        let rows = self.install(|| self.model.hidden_rows(canvas, wanted, sight));
         rows.map_err(|error| match error {
             ReferenceError::TokenId { position, id, .. } => {
                 ForwardError::UnknownToken { position, id }
@@ -52,11 +96,11 @@ impl<'a> Float<'a> {
     }
 
     fn head(&self, rows: &[f32]) -> Vec<f32> {
-        if rows.is_empty() { Vec::new() } else { self.pool.install(|| self.model.head(rows)) }
+        if rows.is_empty() { Vec::new() } else { self.install(|| self.model.head(rows)) }
     }
 }
 
-impl Model for Float<'_> {
+impl<M: FloatModel> Model for Float<'_, M> {
     fn vocabulary(&self) -> Vocabulary {
         self.model.config().into()
     }
@@ -133,7 +177,7 @@ impl Model for Float<'_> {
     }
 }
 
-impl Network for Float<'_> {
+impl<M: FloatModel> Network for Float<'_, M> {
     fn logits_from(&mut self, canvas: &[u32], first: usize) -> Result<Vec<f32>, ForwardError> {
         let wanted: Vec<usize> = (first..canvas.len()).collect();
         let sight = Sight::of_model(self.model.config(), canvas.len());

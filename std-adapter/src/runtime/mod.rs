@@ -14,7 +14,7 @@ use demask::image::ImageError;
 use demask::packed::Format;
 use demask::{EngineError, ForwardError, Model, ModelImage, PlanError, SessionMemory};
 use demask_quant::{BoxError, PackProgress, Quantization, WeightSource};
-use float::Float;
+pub(crate) use float::{Float, FloatModel};
 use packed::BuildEngine;
 
 /// Rows that a host engine pushes through a layer together.
@@ -210,7 +210,7 @@ impl<'m> Runtime<'m> {
                 let threads = settings.threads.clamp(1, crate::pool::MAX_THREADS);
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                 let pool = pool.map_err(|source| PoolError::new(threads, source))?;
-                Ok(Box::new(Float::new(model, pool, settings.canvas, settings.needs)))
+                Ok(Box::new(Float::new(&**model, Some(pool), settings.canvas, settings.needs)))
             }
         }
     }

@@ -4,7 +4,8 @@ use demask::image::{Architecture, Attention, Features, ModelConfig, Norm, RopePa
 use demask::packed::Format;
 use demask_quant::{BoxError, Rotated, WeightSource};
 use demask_std::calibrate::{
-    Formats, Layered, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup, Shown, Text,
+    Formats, Layered, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup, Shown,
+    Streamed, Text,
 };
 use demask_std::load::LoadedModel;
 use demask_std::reference::ReferenceModel;
@@ -83,7 +84,7 @@ fn rounded<'s>(
 
 #[test]
 fn canvases_have_every_mask_ratio_and_no_other_masks() {
-    let setup = Setup::new(CONFIG, &Noise, 2).unwrap();
+    let setup = Setup::new(CONFIG, &Noise, 2);
     let canvases = setup.canvases(&texts(), &settings(Masks::Stratified)).unwrap();
     let mut ratios = Vec::new();
     for canvas in &canvases {
@@ -98,7 +99,7 @@ fn canvases_have_every_mask_ratio_and_no_other_masks() {
         // Whole tokens of answers of at least 12, and decodes that take several tokens per step.
         assert!((ratio - expected).abs() < 0.13, "{j}: {ratio}");
     }
-    let again = Setup::new(CONFIG, &Noise, 1).unwrap();
+    let again = Setup::new(CONFIG, &Noise, 1);
     assert_eq!(canvases, again.canvases(&texts(), &settings(Masks::Stratified)).unwrap());
     for canvas in setup.canvases(&texts(), &settings(Masks::None)).unwrap() {
         assert!(!canvas.ids.contains(&1));
@@ -110,7 +111,7 @@ fn canvases_have_every_mask_ratio_and_no_other_masks() {
 fn a_block_causal_model_decodes_its_way_to_every_mask_ratio() {
     let features = Features { attention: Attention::BlockCausal(8), ..Features::PLAIN };
     let config = ModelConfig { features, ..CONFIG };
-    let setup = Setup::new(config, &Noise, 2).unwrap();
+    let setup = Setup::new(config, &Noise, 2);
     let settings = Settings { snapshots: 1.0, ..settings(Masks::Stratified) };
     let canvases = setup.canvases(&texts(), &settings).unwrap();
     let mut ratios: Vec<f64> = canvases.iter().map(|canvas| canvas.mask_ratio(1)).collect();
@@ -149,17 +150,16 @@ fn every_kind_of_file_is_calibrated_on() {
 #[test]
 fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
     let run = |threads, method| {
-        let setup = Setup::new(CONFIG, &Noise, threads).unwrap();
+        let setup = Setup::new(CONFIG, &Noise, threads);
         let (shown, formats) = (shown(&setup), formats());
         let (layered, outcomes) = rounded(&setup, &shown, &formats, method, None);
         let canvases =
             setup.canvases(&texts(), &Settings { seed: 9, ..settings(Masks::Stratified) });
         let canvases = canvases.unwrap();
-        let stored = |role, rows: Range<usize>, out: &mut [f32]| {
-            layered.weights.read_stored(role, rows.start, out)
-        };
-        let model = ReferenceModel::from_rows(CONFIG, stored).unwrap();
+        let stored = |role, first, out: &mut [f32]| layered.weights.read_stored(role, first, out);
+        let model = Streamed::new(CONFIG, stored);
         let divergence = setup.distributions(&canvases).unwrap().against_float(&model).unwrap();
+        drop(model);
         (layered.weights.tensors, outcomes, divergence.mean)
     };
     let (tensors, outcomes, divergence) = run(3, Method::Gptq);
@@ -176,7 +176,7 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
 fn a_run_that_was_killed_goes_on_to_the_same_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.dmk.partial");
-    let setup = Setup::new(CONFIG, &Noise, 2).unwrap();
+    let setup = Setup::new(CONFIG, &Noise, 2);
     let (shown, formats) = (shown(&setup), formats());
     let digest = setup.digest(&shown, &formats, Method::Gptq).unwrap();
     let open = |digest| Partial::open(&path, digest, &CONFIG).unwrap();
@@ -225,7 +225,7 @@ fn every_family_is_rounded_whole() {
             |seed: u32| (0..6).map(|i| (seed + 3 * i * i) % (config.vocab_size - 1)).collect();
         let texts =
             [Text { prompt: ids(2), answer: ids(5) }, Text { prompt: ids(7), answer: ids(1) }];
-        let setup = Setup::new(config, &weights, 2).unwrap();
+        let setup = Setup::new(config, &weights, 2);
         let settings = Settings { canvases: 6, snapshots: 0.0, ..Settings::default() };
         let canvases = setup.canvases(&texts, &settings).unwrap();
         let causal = config.mask_id == config.vocab_size;

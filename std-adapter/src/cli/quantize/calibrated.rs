@@ -114,7 +114,7 @@ impl Job<'_> {
                 "calibrated rounding makes q4 and q8; give one of these as --embedding-type",
             ));
         }
-        let setup = Setup::new(self.sections.config, self.source, self.threads).problem()?;
+        let setup = Setup::new(self.sections.config, self.source, self.threads);
         let texts = self.texts(args.calibrate.as_ref())?;
         let settings = args.settings();
         let shown = setup.canvases(&texts, &settings).problem()?;
@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
         let runtime = Runtime::packed(image);
         let vocab = self.setup.config.vocab_size as usize;
         let distributions = self.setup.distributions(canvases).problem()?;
-        let logits = |canvas: &Canvas| -> Result<Vec<f32>, CliError> {
+        let logits = |_, canvas: &Canvas| -> Result<Vec<f32>, CliError> {
             let settings = RunSettings {
                 canvas: canvas.ids.len(),
                 threads: 1,
