@@ -1,39 +1,12 @@
 //! GGUF files that are broken or made to do harm: an error for each, little memory for all.
 
 mod gguf_files;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod peak_memory;
 
 use demask::image::TensorRole;
 use demask_quant::ggml::GgmlType;
 use demask_std::read::gguf::{GgufError, GgufFile, GgufModel, GgufOptions};
 use gguf_files::Model;
-
-/// Counts the bytes that are in use, and the most that ever were.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps `alloc`'s conditions.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps `dealloc`'s conditions.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Opens bytes as a model and reads every tensor in pieces.
 fn use_all(bytes: Vec<u8>) -> Result<(), GgufError> {
@@ -136,9 +109,7 @@ fn mutations(file: &[u8]) {
         state ^= state << 5;
         state as usize % below
     };
-    let (before, mut refused) = (NOW.load(Ordering::Relaxed), 0);
-    PEAK.store(before, Ordering::Relaxed);
-    for round in 0..30_000 {
+    let mut mutate = |round: usize| {
         let mut bytes = file.to_vec();
         match round % 4 {
             0 => bytes[random(head)] ^= 1 << random(8),
@@ -150,9 +121,10 @@ fn mutations(file: &[u8]) {
             }
             _ => bytes.truncate(random(file.len())),
         }
-        refused += usize::from(use_all(bytes).is_err());
-    }
-    let peak = PEAK.load(Ordering::Relaxed) - before;
+        bytes
+    };
+    let all = || (0..30_000).filter(|round| use_all(mutate(*round)).is_err()).count();
+    let (refused, peak) = peak_memory::peak_of(all);
     assert!(refused > 10_000, "only {refused} refused");
     assert!(peak < 4 * file.len() + (1 << 20), "{peak} bytes for a file of {}", file.len());
 }

@@ -25,4 +25,4 @@ mod tests;
 pub use fit::{Fit, fit_tensor, loss_of};
 pub use moments::Moments;
 pub use objective::Objective;
-pub use source::{QuantizedTensor, QuantizedWeights};
+pub use source::{QuantizedTensor, QuantizedWeights, Rounded, dequantize};

@@ -11,7 +11,7 @@ use super::streamed::Streamed;
 use demask::image::{ALIGN, ModelConfig, TensorRole, stored_bytes};
 use demask::packed::{Format, WeightFormat};
 use demask_quant::WeightSource;
-use demask_quant::calibrated::QuantizedTensor;
+use demask_quant::calibrated::{QuantizedTensor, QuantizedWeights};
 use std::collections::BTreeMap;
 
 /// What a matrix costs in 4 and in 8 bits.
@@ -64,11 +64,10 @@ pub fn sensitivities(
         source.read_rows(role, 0, &mut weights).map_err(CalibrateError::Weights)?;
         let measure = |format| {
             let groups = nearest(&weights, cols, format);
-            let tensor = QuantizedTensor { format, cols, groups };
-            let model = Streamed::new(*config, |asked, first, out| match asked == role {
-                true => tensor.read_rows(first, out),
-                false => source.read_rows(asked, first, out),
-            });
+            let rounded = BTreeMap::from([(role, QuantizedTensor { format, cols, groups })]);
+            let weights = QuantizedWeights { source, rounded };
+            let stored = |role, first, out: &mut [f32]| weights.read_stored(role, first, out);
+            let model = Streamed::new(*config, stored);
             distributions.against_float(&model).map(|divergence| divergence.mean)
         };
         let padded = |format| stored_bytes(format, rows, cols).next_multiple_of(ALIGN as u64);

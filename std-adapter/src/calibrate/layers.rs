@@ -2,11 +2,11 @@
 //!
 //! The inputs of a matrix come from layers that are rounded already, and from the matrices of its own layer that are
 //! applied before it: what it is fitted to is what it will meet. In memory are the residual stream of all canvases,
-//! one layer, the moments of one matrix, and the integers of what is done.
+//! one layer, and the moments of one matrix.
 
 use super::canvases::Canvas;
 use super::error::CalibrateError;
-use super::partial::Partial;
+use super::kept::Kept;
 use super::streamed::{Streamed, through};
 use demask::image::{ModelConfig, TensorRole as Role};
 use demask::packed::{Format, GROUP, GroupScale, WeightFormat};
@@ -103,7 +103,7 @@ pub struct Layered<'a> {
     /// Shape of the model.
     pub config: ModelConfig,
     /// Where the weights come from, and what has been rounded.
-    pub weights: QuantizedWeights<'a>,
+    pub weights: QuantizedWeights<'a, Kept>,
     /// Format of each matrix.
     pub formats: &'a Formats,
     /// How they are rounded.
@@ -114,8 +114,6 @@ pub struct Layered<'a> {
     pub row_weights: &'a [Vec<f32>],
     /// Threads; the calling thread's pool should have as many.
     pub threads: usize,
-    /// What is done, if it is kept.
-    pub partial: Option<Partial>,
 }
 
 /// Matrices of a layer that share an input, by the role that it is shown as.
@@ -141,7 +139,7 @@ impl Layered<'_> {
     /// hidden states.
     ///
     /// # Errors
-    /// [`CalibrateError`]. What was done until then is kept in the partial file.
+    /// [`CalibrateError`]. What was done until then stays in the partial file, if there is one.
     pub fn run(
         &mut self,
         head: &Moments,
@@ -179,7 +177,7 @@ impl Layered<'_> {
     }
 
     fn is_done(&self, role: Role) -> bool {
-        self.partial.as_ref().is_some_and(|partial| partial.has(role))
+        self.weights.rounded.outcome(role).is_some()
     }
 
     fn done(&mut self, role: Role) -> Result<Outcome, CalibrateError> {
@@ -260,10 +258,9 @@ impl Layered<'_> {
         }
     }
 
-    /// Rounds a matrix, or takes it from the partial file.
+    /// Rounds a matrix, unless it is done.
     fn round(&mut self, role: Role, moments: &[f64]) -> Result<Outcome, CalibrateError> {
-        if let Some((outcome, tensor)) = self.partial.as_mut().and_then(|p| p.take(role)) {
-            self.weights.tensors.insert(role, tensor);
+        if let Some(outcome) = self.weights.rounded.outcome(role) {
             return Ok(outcome);
         }
         let Some(format) = self.formats.packed(role)? else {
@@ -294,11 +291,7 @@ impl Layered<'_> {
             error: loss(Some((&groups[..], format))),
             nearest: loss(Some((&nearest[..], format))),
         };
-        let tensor = QuantizedTensor { format, cols, groups };
-        if let Some(partial) = &mut self.partial {
-            partial.add(&outcome, &tensor)?;
-        }
-        self.weights.tensors.insert(role, tensor);
+        self.weights.rounded.add(outcome, QuantizedTensor { format, cols, groups })?;
         Ok(outcome)
     }
 }

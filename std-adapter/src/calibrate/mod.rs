@@ -7,7 +7,7 @@
 //! | `canvases` | masks at every ratio: at random, and as the model's own decoding leaves them |
 //! | `certainty` | how much each row counts |
 //! | `layers` | layer by layer, inputs from the layers that are rounded already |
-//! | `partial` | what is done of a long run, on disk |
+//! | `kept`, `partial` | what is done of a long run, in memory or on disk |
 //! | `setup` | what all of this starts from |
 //! | `streamed` | the float model, one layer at a time |
 //! | `divergence` | how far a rounded model is from the float one |
@@ -20,6 +20,7 @@ mod canvases;
 mod certainty;
 mod divergence;
 mod error;
+mod kept;
 mod layers;
 mod partial;
 mod setup;
@@ -32,6 +33,7 @@ pub use canvases::{Canvas, Masks, Settings, canvases};
 pub use certainty::{RowWeights, Rows, look};
 pub use divergence::{Distributions, Divergence};
 pub use error::CalibrateError;
+pub use kept::Kept;
 pub use layers::{Formats, Layered, Method, Outcome};
 pub use partial::Partial;
 pub use setup::{Setup, Shown};

@@ -1,4 +1,4 @@
-//! What is done of a long run, beside the file that it will be.
+//! What is done of a long run, beside the file that it will be; it is read from there again.
 //!
 //! A header of magic and digest, then records that are only ever added. A record that a killed run has left half
 //! written fails its own digest, and is written again.
@@ -8,13 +8,15 @@ use super::layers::Outcome;
 use crate::atomic::write_atomic_bytes;
 use demask::image::{ModelConfig, TensorRole};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
-use demask_quant::calibrated::QuantizedTensor;
+use demask_quant::BoxError;
+use demask_quant::calibrated::{QuantizedTensor, Rounded};
 use half::f16;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 const MAGIC: &[u8; 8] = b"dmkpart1";
 const DIGEST: usize = 32;
@@ -22,14 +24,30 @@ const DIGEST: usize = 32;
 const RECORD_HEAD: usize = 3 * 2 + 8;
 /// Three `f64`.
 const NUMBERS: usize = 3 * 8;
+/// What stands before the groups.
+const PREFIX: usize = RECORD_HEAD + NUMBERS;
 const GROUP_BYTES: usize = GROUP + 2;
+/// Bytes that are checked at a time.
+const CHUNK: usize = 1 << 16;
 
-/// The file, and what was found in it.
+/// The file, and where in it the matrices are.
 #[derive(Debug)]
 pub struct Partial {
     path: PathBuf,
-    file: File,
-    found: BTreeMap<TensorRole, (Outcome, QuantizedTensor)>,
+    file: Mutex<File>,
+    records: BTreeMap<TensorRole, Record>,
+    found: usize,
+    end: u64,
+}
+
+/// A finished matrix.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    outcome: Outcome,
+    cols: usize,
+    groups: u64,
+    /// Where the first group begins.
+    start: u64,
 }
 
 impl Partial {
@@ -52,53 +70,44 @@ impl Partial {
         config: &ModelConfig,
     ) -> Result<Self, CalibrateError> {
         let failed = |source| CalibrateError::Partial { path: path.to_owned(), source };
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error)),
-        };
         let header = [&MAGIC[..], &digest].concat();
-        let mut found = BTreeMap::new();
-        let mut whole = header.len();
-        match bytes.strip_prefix(&header[..]) {
-            Some(mut rest) => {
-                while let Some((outcome, tensor, more)) = record(rest, config) {
-                    found.insert(outcome.role, (outcome, tensor));
-                    rest = more;
+        let (mut records, mut end) = (BTreeMap::new(), header.len() as u64);
+        match beginning(path, header.len()).map_err(failed)? {
+            Some(found) if found == header => {
+                let mut file = BufReader::new(File::open(path).map_err(failed)?);
+                file.seek(SeekFrom::Start(end)).map_err(failed)?;
+                while let Some(record) = next_record(&mut file, end, config) {
+                    end = record.end();
+                    records.insert(record.outcome.role, record);
                 }
-                whole = bytes.len() - rest.len();
             }
-            None if bytes.len() >= MAGIC.len() && !bytes.starts_with(MAGIC) => {
+            Some(found) if found.len() >= MAGIC.len() && !found.starts_with(MAGIC) => {
                 let reason = "it is not the file of a calibration run";
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
             }
-            None => write_atomic_bytes(path, &header)?,
+            _ => write_atomic_bytes(path, &header)?,
         }
         // Not opened for appending: Windows would not shorten it.
-        let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-        file.set_len(whole as u64).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file, found })
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        file.set_len(end).map_err(failed)?;
+        let found = records.len();
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), records, found, end })
     }
 
-    /// Matrices that were found and have not been taken.
+    /// Matrices that another run had done.
     #[must_use]
     pub fn found(&self) -> usize {
-        self.found.len()
+        self.found
     }
 
-    pub(super) fn has(&self, role: TensorRole) -> bool {
-        self.found.contains_key(&role)
-    }
-
-    pub(super) fn take(&mut self, role: TensorRole) -> Option<(Outcome, QuantizedTensor)> {
-        self.found.remove(&role)
+    pub(super) fn outcome(&self, role: TensorRole) -> Option<Outcome> {
+        self.records.get(&role).map(|record| record.outcome)
     }
 
     /// Adds a finished matrix.
     pub(super) fn add(
         &mut self,
-        outcome: &Outcome,
+        outcome: Outcome,
         tensor: &QuantizedTensor,
     ) -> Result<(), CalibrateError> {
         let mut bytes = Vec::with_capacity(tensor.groups.len() * GROUP_BYTES + 128);
@@ -116,8 +125,22 @@ impl Partial {
         }
         let digest = Sha256::digest(&bytes);
         bytes.extend(digest);
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|source| CalibrateError::Partial { path: self.path.clone(), source })
+        let (start, groups) = (self.end + PREFIX as u64, tensor.groups.len() as u64);
+        let record = Record { outcome, cols: tensor.cols, groups, start };
+        let end = self.end;
+        let written = self.at(end, |file| file.write_all(&bytes).and_then(|()| file.sync_data()));
+        written.map_err(|source| CalibrateError::Partial { path: self.path.clone(), source })?;
+        self.end = record.end();
+        self.records.insert(outcome.role, record);
+        Ok(())
+    }
+
+    /// Does something with the file at an offset.
+    fn at<T>(&self, offset: u64, work: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+        // Every use begins with a seek, so one that panicked leaves nothing behind.
+        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(offset))?;
+        work(&mut file)
     }
 
     /// Removes the file: the image is complete.
@@ -128,34 +151,80 @@ impl Partial {
     }
 }
 
-/// The next record and what follows it; `None` if there is none, or it is damaged.
-fn record<'b>(
-    bytes: &'b [u8],
-    config: &ModelConfig,
-) -> Option<(Outcome, QuantizedTensor, &'b [u8])> {
-    let (head, _) = bytes.split_at_checked(RECORD_HEAD)?;
+impl Rounded for Partial {
+    fn shape(&self, role: TensorRole) -> Option<(WeightFormat, usize)> {
+        self.records.get(&role).map(|record| (record.outcome.format, record.cols))
+    }
+
+    fn read_groups(
+        &self,
+        role: TensorRole,
+        first_row: usize,
+        out: &mut [Group],
+    ) -> Result<(), BoxError> {
+        let record = self.records.get(&role).ok_or("the tensor has not been rounded")?;
+        let first = first_row as u64 * record.cols.div_ceil(GROUP) as u64;
+        if first + out.len() as u64 > record.groups {
+            return Err("the tensor has no such rows".into());
+        }
+        let mut bytes = vec![0; out.len() * GROUP_BYTES];
+        let offset = record.start + first * GROUP_BYTES as u64;
+        self.at(offset, |file| file.read_exact(&mut bytes))
+            .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
+        let groups = bytes.chunks_exact(GROUP_BYTES).filter_map(group);
+        out.iter_mut().zip(groups).for_each(|(out, group)| *out = group);
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Where the next record begins.
+    fn end(&self) -> u64 {
+        self.start + self.groups * GROUP_BYTES as u64 + DIGEST as u64
+    }
+}
+
+/// Up to `length` bytes that a file begins with; `None` if there is no file.
+fn beginning(path: &Path, length: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::with_capacity(length);
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// The next record, which begins at `offset`; `None` if there is none, or it is damaged.
+fn next_record(file: &mut impl Read, offset: u64, config: &ModelConfig) -> Option<Record> {
+    let mut prefix = [0; PREFIX];
+    file.read_exact(&mut prefix).ok()?;
+    let (head, numbers) = prefix.split_at(RECORD_HEAD);
     let word = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
     let code = (word(0)?, word(2)?);
     let role = TensorRole::all(config).find(|role| role.code() == code)?;
     let format = if word(4)? == 1 { WeightFormat::Q8 } else { WeightFormat::Q4 };
     let (rows, cols) = role.shape(config);
-    let count = rows.checked_mul(cols.div_ceil(GROUP))?;
-    if u64::from_le_bytes(*head.get(6..)?.first_chunk()?) != count as u64 {
+    let groups = rows.checked_mul(cols.div_ceil(GROUP))? as u64;
+    if u64::from_le_bytes(*head.get(6..)?.first_chunk()?) != groups {
         return None;
     }
-    let length = count.checked_mul(GROUP_BYTES)?.checked_add(RECORD_HEAD + NUMBERS)?;
-    let (content, rest) = bytes.split_at_checked(length)?;
-    let (digest, rest) = rest.split_at_checked(DIGEST)?;
-    if Sha256::digest(content)[..] != *digest {
-        return None;
-    }
-    let numbers = content.get(RECORD_HEAD..RECORD_HEAD + NUMBERS)?.as_chunks().0;
-    let &[outputs, error, nearest] = numbers else { return None };
+    let &[outputs, error, nearest] = numbers.as_chunks().0 else { return None };
     let [outputs, error, nearest] = [outputs, error, nearest].map(f64::from_le_bytes);
-    let groups = content.get(RECORD_HEAD + NUMBERS..)?.chunks_exact(GROUP_BYTES).map(group);
-    let groups = groups.collect::<Option<Vec<Group>>>()?;
+    let mut hash = Sha256::new_with_prefix(prefix);
+    let mut left = groups.checked_mul(GROUP_BYTES as u64)?;
+    let mut chunk = vec![0; CHUNK];
+    while left > 0 {
+        let some = chunk.get_mut(..left.min(CHUNK as u64) as usize)?;
+        file.read_exact(some).ok()?;
+        hash.update(&some);
+        left -= some.len() as u64;
+    }
+    let mut digest = [0; DIGEST];
+    file.read_exact(&mut digest).ok()?;
     let outcome = Outcome { role, format, outputs, error, nearest };
-    Some((outcome, QuantizedTensor { format, cols, groups }, rest))
+    let record = Record { outcome, cols, groups, start: offset + PREFIX as u64 };
+    (hash.finalize()[..] == digest).then_some(record)
 }
 
 fn group(bytes: &[u8]) -> Option<Group> {

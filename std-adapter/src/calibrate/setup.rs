@@ -4,6 +4,7 @@ use super::canvases::{Canvas, Settings, canvases};
 use super::certainty::{RowWeights, Rows, look};
 use super::divergence::Distributions;
 use super::error::CalibrateError;
+use super::kept::Kept;
 use super::layers::{Formats, Layered, Method};
 use super::partial::Partial;
 use super::streamed::Streamed;
@@ -92,7 +93,8 @@ impl<'a> Setup<'a> {
         self.pool()?.install(|| Distributions::new(&self.model(), canvases))
     }
 
-    /// A run through the layers that rounds every matrix.
+    /// A run through the layers that rounds every matrix. With a partial file, what is done is there and not in
+    /// memory.
     #[must_use]
     pub fn layered<'s>(
         &self,
@@ -106,13 +108,15 @@ impl<'a> Setup<'a> {
     {
         Layered {
             config: self.config,
-            weights: QuantizedWeights::new(self.source),
+            weights: QuantizedWeights {
+                source: self.source,
+                rounded: partial.map_or_else(Kept::default, Kept::File),
+            },
             formats,
             method,
             canvases: &shown.canvases,
             row_weights: &shown.rows.weights,
             threads: self.threads,
-            partial,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Calibrated rounding, from canvases to images.
 
 use demask::image::{Architecture, Attention, Features, ModelConfig, Norm, RopePairs, TensorRole};
-use demask::packed::Format;
+use demask::packed::{Format, GROUP, GroupScale};
+use demask_quant::calibrated::{QuantizedTensor, Rounded};
 use demask_quant::{BoxError, Rotated, WeightSource};
 use demask_std::calibrate::{
     Formats, Layered, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup, Shown,
@@ -82,6 +83,21 @@ fn rounded<'s>(
     (layered, outcomes)
 }
 
+/// What has been rounded, wherever it is kept.
+fn tensors(layered: &Layered<'_>) -> BTreeMap<TensorRole, QuantizedTensor> {
+    let rounded = &layered.weights.rounded;
+    let all = TensorRole::all(&CONFIG).filter_map(|role| {
+        let (format, cols) = rounded.shape(role)?;
+        let (rows, _) = role.shape(&CONFIG);
+        let mut groups = vec![([0; GROUP], GroupScale::zero(format)); rows * cols.div_ceil(GROUP)];
+        rounded.read_groups(role, 0, &mut groups).unwrap();
+        let beyond = rounded.read_groups(role, 1, &mut groups.clone()).unwrap_err().to_string();
+        assert!(beyond.contains("no such rows"), "{beyond}");
+        Some((role, QuantizedTensor { format, cols, groups }))
+    });
+    all.collect()
+}
+
 #[test]
 fn canvases_have_every_mask_ratio_and_no_other_masks() {
     let setup = Setup::new(CONFIG, &Noise, 2);
@@ -160,7 +176,7 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
         let model = Streamed::new(CONFIG, stored);
         let divergence = setup.distributions(&canvases).unwrap().against_float(&model).unwrap();
         drop(model);
-        (layered.weights.tensors, outcomes, divergence.mean)
+        (tensors(&layered), outcomes, divergence.mean)
     };
     let (tensors, outcomes, divergence) = run(3, Method::Gptq);
     let alone = run(1, Method::Gptq);
@@ -180,7 +196,10 @@ fn a_run_that_was_killed_goes_on_to_the_same_end() {
     let (shown, formats) = (shown(&setup), formats());
     let digest = setup.digest(&shown, &formats, Method::Gptq).unwrap();
     let open = |digest| Partial::open(&path, digest, &CONFIG).unwrap();
-    let (whole, outcomes) = rounded(&setup, &shown, &formats, Method::Gptq, Some(open(digest)));
+    let (whole, outcomes) = rounded(&setup, &shown, &formats, Method::Gptq, None);
+    let in_memory = tensors(&whole);
+    let (whole, same) = rounded(&setup, &shown, &formats, Method::Gptq, Some(open(digest)));
+    assert_eq!((&tensors(&whole), &same), (&in_memory, &outcomes));
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(open(digest).found(), outcomes.len());
     for kept in [0, 7, bytes.len() / 3, bytes.len() / 2 + 11, bytes.len() - 1] {
@@ -189,7 +208,7 @@ fn a_run_that_was_killed_goes_on_to_the_same_end() {
         assert!(partial.found() < outcomes.len());
         assert_eq!(partial.found() > 0, kept > bytes.len() / 4);
         let (again, same) = rounded(&setup, &shown, &formats, Method::Gptq, Some(partial));
-        assert_eq!((&again.weights.tensors, &same), (&whole.weights.tensors, &outcomes));
+        assert_eq!((tensors(&again), same), (in_memory.clone(), outcomes.clone()));
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
     let mut damaged = bytes.clone();

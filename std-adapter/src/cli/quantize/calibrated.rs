@@ -7,7 +7,7 @@ use super::options::{MaskName, MethodName};
 use super::report::{self, Comparison, Findings};
 use super::{QuantizeArgs, TypeName, all_cores};
 use crate::calibrate::{
-    self, Canvas, Divergence, Formats, Masks, Method, Outcome, Partial, RowWeights, Settings,
+    self, Canvas, Divergence, Formats, Kept, Masks, Method, Outcome, Partial, RowWeights, Settings,
     Setup, Shown, Text,
 };
 use crate::detect::Choice;
@@ -149,13 +149,13 @@ impl Job<'_> {
         let quantization = Quantization::keep(layout_for(self.args.processor));
         let written =
             write(&quantized, &self.sections, quantization, &self.args.out, self.threads)?;
-        done.partial.into_iter().for_each(Partial::finish);
         if let Some(canvases) = &held_out {
             findings.divergence = Some(run.divergence(&quantized, canvases)?);
             if args.compare {
                 findings.comparison = run.compare(&formats, canvases)?;
             }
         }
+        quantized.rounded.finish();
         report::print(self.model, &written, &findings, self.args)
     }
 
@@ -176,9 +176,8 @@ pub(super) struct Run<'a> {
 
 /// Rounded weights, and what that did.
 pub(super) struct Done<'s> {
-    pub(super) weights: QuantizedWeights<'s>,
+    pub(super) weights: QuantizedWeights<'s, Kept>,
     outcomes: Vec<Outcome>,
-    partial: Option<Partial>,
 }
 
 impl<'a> Run<'a> {
@@ -203,7 +202,7 @@ impl<'a> Run<'a> {
         let outcomes = pool.install(|| layered.run(&shown.rows.head, &mut progress));
         bar.finish_and_clear();
         let outcomes = outcomes.problem()?;
-        Ok(Done { weights: layered.weights, outcomes, partial: layered.partial })
+        Ok(Done { weights: layered.weights, outcomes })
     }
 
     pub(super) fn bar(&self, what: &str) -> Result<ProgressBar, CliError> {
@@ -216,7 +215,7 @@ impl<'a> Run<'a> {
     /// How far the engine is from the float model with these weights.
     pub(super) fn divergence(
         &self,
-        quantized: &QuantizedWeights<'_>,
+        quantized: &QuantizedWeights<'_, Kept>,
         canvases: &[Canvas],
     ) -> Result<Divergence, CliError> {
         let quantization = Quantization::keep(layout_for(None));
