@@ -52,21 +52,26 @@ fn out_folder() -> PathBuf {
     PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
 }
 
-/// Copies the machine's memory map to where the linker scripts of cortex-m-rt and riscv-rt look
-/// for `memory.x`.
+/// Copies the memory map, `DEMASK_MEMORY` or that of the emulated machine, to where the linker
+/// scripts of cortex-m-rt and riscv-rt look for `memory.x`.
 fn memory_map() {
-    println!("cargo::rerun-if-changed=memory");
+    println!("cargo::rerun-if-env-changed=DEMASK_MEMORY");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let map = match arch.as_str() {
-        "arm" => "memory/mps2.x",
-        "riscv32" => "memory/virt.x",
+    let map = match (env::var("DEMASK_MEMORY"), arch.as_str()) {
+        (Ok(map), _) => map,
+        (_, "arm") => "memory/mps2.x".into(),
+        (_, "riscv32") => "memory/virt.x".into(),
         _ => {
-            println!("cargo::error=no memory map for {arch}: add one in memory/ and name it here");
+            println!("cargo::error=no memory map for {arch}: name one in DEMASK_MEMORY");
             return;
         }
     };
+    println!("cargo::rerun-if-changed={map}");
     let out = out_folder();
-    fs::copy(map, out.join("memory.x")).expect("the memory map can be copied to OUT_DIR");
+    if let Err(problem) = fs::copy(&map, out.join("memory.x")) {
+        println!("cargo::error=memory map {map} (seen from firmware-demo/): {problem}");
+        return;
+    }
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
     // Without page alignment between sections, flash holds no padding.

@@ -5,7 +5,7 @@
 # that there are no decoders but those that the program names.
 #
 # For cortex-m4f the program with the features `methods` and `trace` is checked too: one decoder of each
-# kind, step by step.
+# kind, step by step; and the smallest model with 256 KiB of flash for everything and 128 KiB of RAM.
 #
 #   ./check.sh [cortex-m4f|cortex-m7|rv32|all]
 #
@@ -239,6 +239,7 @@ esac
 
 (cd .. && cargo build --quiet --release)
 demask=../target/release/demask
+smallest=$(realpath ../models/intents-tiny-q4.dmk)
 images=()
 if [ -n "${DEMASK_IMAGE:-}" ]; then
     images=("$(cd "$start_folder" && realpath -e "$DEMASK_IMAGE")")
@@ -246,7 +247,7 @@ else
     images=("$(realpath ../models/intents-q4.dmk)" "$(realpath -m "$out/intents-q8.dmk")")
     "$demask" quantize ../models/intents "${images[1]}" --type q8 --json >/dev/null
 fi
-unset DEMASK_IMAGE
+unset DEMASK_IMAGE DEMASK_MEMORY
 
 for image in "${images[@]}"; do
     check_host prompts "$image"
@@ -256,6 +257,10 @@ done
 if [ "${machines[0]}" = cortex-m4f ]; then
     check_host methods "${images[0]}"
     check cortex-m4f "${images[0]}" methods
+    # What does not fit this memory does not link.
+    check_host prompts "$smallest"
+    DEMASK_MEMORY=memory/small.x check cortex-m4f "$smallest" prompts
+    echo "ok   $(basename "$smallest") and its program fit 256 KiB of flash and 128 KiB of RAM"
 fi
 export DEMASK_IMAGE=${images[0]}
 if [ "${machines[0]}" = rv32 ]; then check_the_check "$rv"; else check_the_check "$arm"; fi

@@ -65,13 +65,19 @@ def main():
     p = argparse.ArgumentParser(description="Trains an intents model.")
     trainer.add_arguments(p)
     p.add_argument("--tokenizer", default="tokenizer.json")
+    p.add_argument("--teacher-tokenizer", help="the teacher's, if it has more tokens")
     args = p.parse_args()
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer.from_file(args.tokenizer)
     examples, valid = Examples(tokenizer, snips.load("train")), snips.load("valid")
     net = trainer.network(args, tokenizer.get_vocab_size(), tags=1 + 2 * len(examples.slots))
     batches = rows.Batches(examples.draw, CANVAS, args)
-    average = trainer.train(args, net, batches, lambda net: examples.evaluate(net, valid[::7]))
+    teacher_ids = None
+    if args.teacher_tokenizer:
+        theirs, ours = Tokenizer.from_file(args.teacher_tokenizer).get_vocab(), tokenizer.get_vocab()
+        teacher_ids = [theirs[token] for token in sorted(ours, key=ours.get)]
+    evaluate = lambda net: examples.evaluate(net, valid[::7])
+    average = trainer.train(args, net, batches, evaluate, teacher_ids)
     print("valid", examples.evaluate(average, valid))
 
 

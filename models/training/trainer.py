@@ -88,6 +88,23 @@ def share_of_rate(step, args):
     return min((step + 1) / 100, 1.0, max(0.0, (args.steps - step) / falls))
 
 
+class Teacher:
+    """What another network says of masked tokens, whatever its ids for them."""
+
+    def __init__(self, checkpoint, ids):
+        self.net = compiled(restore(checkpoint))
+        self.ids = None if ids is None else torch.tensor(ids)
+
+    @torch.no_grad()
+    def __call__(self, inputs, masked):
+        noisy, *rest = inputs
+        if self.ids is not None:
+            noisy = self.ids[noisy]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.net.head(self.net.trunk(noisy, *rest)[masked]).float()
+        return logits if self.ids is None else logits[:, self.ids]
+
+
 def loss_of(net, part, teacher=None):
     masked = part["weight"] > 0
     weight, target = part["weight"][masked], part["clean"][masked]
@@ -97,9 +114,7 @@ def loss_of(net, part, teacher=None):
         logits = net.head(last[masked]).float()
     losses = F.cross_entropy(logits, target, reduction="none")
     if teacher is not None:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            taught = teacher.head(teacher.trunk(*inputs)[masked]).float()
-        taught = F.softmax(taught, -1)
+        taught = F.softmax(teacher(inputs, masked), -1)
         losses = 0.5 * losses + 0.5 * -(taught * F.log_softmax(logits, -1)).sum(-1)
     loss = (losses * weight).sum()
     if "tags" in part:
@@ -115,8 +130,9 @@ def tagging(net, middle, tags):
     return F.cross_entropy(scores, tags[words])
 
 
-def train(args, net, batch, evaluate):
-    """batch(step) gives the parts of a step; evaluate(net) gives a dict to print."""
+def train(args, net, batch, evaluate, teacher_ids=None):
+    """batch(step) gives the parts of a step; evaluate(net) gives a dict to print; teacher_ids are the
+    teacher's ids of the tokens, None if they are the same."""
     torch.set_num_threads(args.threads)
     average = copy.deepcopy(net)
     muon, adam = optimizers(net, args)
@@ -129,16 +145,15 @@ def train(args, net, batch, evaluate):
         adam.load_state_dict(saved["adam"])
         first = saved["step"]
         print(f"goes on from step {first} of {args.out}", flush=True)
-    teacher = restore(args.teacher) if args.teacher else None
     trained = compiled(net)
-    teaching = compiled(teacher) if teacher else None
+    teacher = Teacher(args.teacher, teacher_ids) if args.teacher else None
     smooth, started = None, time.time()
     for step in range(first, args.steps):
         for group in muon.param_groups + adam.param_groups:
             group["lr"] = args.rate * share_of_rate(step, args)
         total = 0.0
         for part in batch(step):
-            loss = loss_of(trained, part, teaching)
+            loss = loss_of(trained, part, teacher)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
