@@ -1,48 +1,26 @@
 //! Calibrated rounding takes memory for one layer, however many there are.
 
+mod noise;
 mod peak_memory;
 
-use demask::image::{Architecture, Features, ModelConfig, RopePairs, TensorRole};
+use demask::image::ModelConfig;
 use demask::packed::Format;
-use demask_quant::{BoxError, WeightSource};
 use demask_std::calibrate::{
     Formats, Method, Partial, RowWeights, Settings, Setup, Streamed, Text,
 };
+use noise::{CONFIG, Noise};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-fn config(layers: u32) -> ModelConfig {
+const fn config(layers: u32) -> ModelConfig {
     ModelConfig {
-        architecture: Architecture::Llada,
-        vocab_size: 40,
         model_dim: 128,
         layers,
         heads: 4,
         kv_heads: 4,
         head_dim: 32,
         ffn_dim: 384,
-        context: 48,
-        mask_id: 1,
-        eos_id: 0,
-        rope_theta: 10_000.0,
-        norm_eps: 1e-5,
-        rope_pairs: RopePairs::HalfSplit,
-        tied_head: true,
-        features: Features::PLAIN,
-    }
-}
-
-/// A model that lies nowhere.
-struct Computed;
-
-impl WeightSource for Computed {
-    fn read_rows(&self, role: TensorRole, first: usize, out: &mut [f32]) -> Result<(), BoxError> {
-        for (i, out) in (first..).zip(out) {
-            // No number of 16 bits.
-            let wave = (i as f32 * 0.731).sin() * 0.1;
-            *out = if role.stays_f32() { 1.0 } else { wave };
-        }
-        Ok(())
+        ..CONFIG
     }
 }
 
@@ -54,7 +32,8 @@ fn peak(layers: u32, folder: &Path) -> usize {
     let settings = Settings { canvases: 8, snapshots: 0.5, ..Settings::default() };
     let formats = Formats { layers: Format::Q4, embedding: Format::Q8, chosen: BTreeMap::new() };
     let run = || {
-        let setup = Setup::new(config(layers), &Computed, 1);
+        let weights = Noise(config(layers));
+        let setup = Setup::new(weights.0, &weights, 1);
         let canvases = setup.canvases(&texts, &settings).unwrap();
         let shown = setup.show(canvases, &RowWeights::default()).unwrap();
         let digest = setup.digest(&shown, &formats, Method::Nearest).unwrap();

@@ -25,6 +25,13 @@ impl Default for Kept {
 }
 
 impl Kept {
+    fn place(&self) -> &dyn Rounded {
+        match self {
+            Self::Memory(tensors) => tensors,
+            Self::File(partial) => partial,
+        }
+    }
+
     /// What is known of a matrix that is in the file.
     pub(super) fn outcome(&self, role: TensorRole) -> Option<Outcome> {
         match self {
@@ -58,10 +65,7 @@ impl Kept {
 
 impl Rounded for Kept {
     fn shape(&self, role: TensorRole) -> Option<(WeightFormat, usize)> {
-        match self {
-            Self::Memory(tensors) => tensors.shape(role),
-            Self::File(partial) => partial.shape(role),
-        }
+        self.place().shape(role)
     }
 
     fn read_groups(
@@ -70,9 +74,6 @@ impl Rounded for Kept {
         first_row: usize,
         out: &mut [Group],
     ) -> Result<(), BoxError> {
-        match self {
-            Self::Memory(tensors) => tensors.read_groups(role, first_row, out),
-            Self::File(partial) => partial.read_groups(role, first_row, out),
-        }
+        self.place().read_groups(role, first_row, out)
     }
 }

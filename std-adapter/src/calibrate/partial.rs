@@ -6,6 +6,7 @@
 use super::error::CalibrateError;
 use super::layers::Outcome;
 use crate::atomic::write_atomic_bytes;
+use crate::read::read_exact_at;
 use demask::image::{ModelConfig, TensorRole};
 use demask::packed::{GROUP, Group, GroupScale, WeightFormat};
 use demask_quant::BoxError;
@@ -16,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 const MAGIC: &[u8; 8] = b"dmkpart1";
 const DIGEST: usize = 32;
@@ -34,7 +34,7 @@ const CHUNK: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Partial {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     records: BTreeMap<TensorRole, Record>,
     found: usize,
     end: u64,
@@ -91,7 +91,7 @@ impl Partial {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         let found = records.len();
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file), records, found, end })
+        Ok(Self { path: path.to_owned(), file, records, found, end })
     }
 
     /// Matrices that another run had done.
@@ -127,20 +127,14 @@ impl Partial {
         bytes.extend(digest);
         let (start, groups) = (self.end + PREFIX as u64, tensor.groups.len() as u64);
         let record = Record { outcome, cols: tensor.cols, groups, start };
-        let end = self.end;
-        let written = self.at(end, |file| file.write_all(&bytes).and_then(|()| file.sync_data()));
-        written.map_err(|source| CalibrateError::Partial { path: self.path.clone(), source })?;
+        let to_end = self.file.seek(SeekFrom::Start(self.end));
+        let written = to_end.and_then(|_| self.file.write_all(&bytes));
+        written
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| CalibrateError::Partial { path: self.path.clone(), source })?;
         self.end = record.end();
         self.records.insert(outcome.role, record);
         Ok(())
-    }
-
-    /// Does something with the file at an offset.
-    fn at<T>(&self, offset: u64, work: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
-        // Every use begins with a seek, so one that panicked leaves nothing behind.
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(offset))?;
-        work(&mut file)
     }
 
     /// Removes the file: the image is complete.
@@ -169,7 +163,7 @@ impl Rounded for Partial {
         }
         let mut bytes = vec![0; out.len() * GROUP_BYTES];
         let offset = record.start + first * GROUP_BYTES as u64;
-        self.at(offset, |file| file.read_exact(&mut bytes))
+        read_exact_at(&self.file, &mut bytes, offset)
             .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
         let groups = bytes.chunks_exact(GROUP_BYTES).filter_map(group);
         out.iter_mut().zip(groups).for_each(|(out, group)| *out = group);

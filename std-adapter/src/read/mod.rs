@@ -15,6 +15,8 @@ mod rows;
 pub mod safetensors;
 pub mod tokenizer_json;
 
+pub(crate) use data::read_exact_at;
+
 use std::io::{self, Read};
 use std::path::Path;
 

@@ -1,56 +1,25 @@
 //! Calibrated rounding, from canvases to images.
 
-use demask::image::{Architecture, Attention, Features, ModelConfig, Norm, RopePairs, TensorRole};
+use crate::noise::{CONFIG, Noise};
+use demask::cache::NoCache;
+use demask::decode::{Even, FillAll, Needs, TopQ};
+use demask::image::{Attention, Features, ModelConfig, Norm, TensorRole};
 use demask::packed::{Format, GROUP, GroupScale};
+use demask::{Options, Progress, Session, SessionMemory, StepEvent, Trace};
 use demask_quant::calibrated::{QuantizedTensor, Rounded};
-use demask_quant::{BoxError, Rotated, WeightSource};
+use demask_quant::{Rotated, WeightSource};
 use demask_std::calibrate::{
     Formats, Layered, Masks, Method, Outcome, Partial, RowWeights, Settings, Setup, Shown,
     Streamed, Text,
 };
+use demask_std::detect::Choice;
 use demask_std::load::LoadedModel;
 use demask_std::reference::ReferenceModel;
+use demask_std::runtime::{Memory, Runtime, Settings as RunSettings};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-const CONFIG: ModelConfig = ModelConfig {
-    architecture: Architecture::Llada,
-    vocab_size: 40,
-    model_dim: 32,
-    layers: 2,
-    heads: 2,
-    kv_heads: 1,
-    head_dim: 16,
-    ffn_dim: 64,
-    context: 48,
-    mask_id: 1,
-    eos_id: 0,
-    rope_theta: 10_000.0,
-    norm_eps: 1e-5,
-    rope_pairs: RopePairs::HalfSplit,
-    tied_head: true,
-    features: Features::PLAIN,
-};
-
-/// A model of random numbers.
-struct Noise;
-
-impl WeightSource for Noise {
-    fn read_rows(&self, role: TensorRole, first: usize, out: &mut [f32]) -> Result<(), BoxError> {
-        let (code, layer) = role.code();
-        let start = first * role.shape(&CONFIG).1;
-        for (i, out) in (start..).zip(out) {
-            let seed = (u64::from(code) << 40) | (u64::from(layer) << 32) | i as u64;
-            let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (seed << 7);
-            let mixed = mixed.wrapping_mul(0xd134_2543_de82_ef95) >> 40;
-            let noise = mixed as f32 / (1u64 << 24) as f32 - 0.5;
-            *out = if role.stays_f32() { 1.0 + 0.4 * noise } else { noise };
-        }
-        Ok(())
-    }
-}
 
 fn texts() -> Vec<Text> {
     let ids = |seed: u32, count: u32| (0..count).map(|i| 2 + (seed * 7 + i * i) % 38).collect();
@@ -100,7 +69,7 @@ fn tensors(layered: &Layered<'_>) -> BTreeMap<TensorRole, QuantizedTensor> {
 
 #[test]
 fn canvases_have_every_mask_ratio_and_no_other_masks() {
-    let setup = Setup::new(CONFIG, &Noise, 2);
+    let setup = Setup::new(CONFIG, &Noise(CONFIG), 2);
     let canvases = setup.canvases(&texts(), &settings(Masks::Stratified)).unwrap();
     let mut ratios = Vec::new();
     for canvas in &canvases {
@@ -115,7 +84,7 @@ fn canvases_have_every_mask_ratio_and_no_other_masks() {
         // Whole tokens of answers of at least 12, and decodes that take several tokens per step.
         assert!((ratio - expected).abs() < 0.13, "{j}: {ratio}");
     }
-    let again = Setup::new(CONFIG, &Noise, 1);
+    let again = Setup::new(CONFIG, &Noise(CONFIG), 1);
     assert_eq!(canvases, again.canvases(&texts(), &settings(Masks::Stratified)).unwrap());
     for canvas in setup.canvases(&texts(), &settings(Masks::None)).unwrap() {
         assert!(!canvas.ids.contains(&1));
@@ -127,7 +96,8 @@ fn canvases_have_every_mask_ratio_and_no_other_masks() {
 fn a_block_causal_model_decodes_its_way_to_every_mask_ratio() {
     let features = Features { attention: Attention::BlockCausal(8), ..Features::PLAIN };
     let config = ModelConfig { features, ..CONFIG };
-    let setup = Setup::new(config, &Noise, 2);
+    let weights = Noise(config);
+    let setup = Setup::new(config, &weights, 2);
     let settings = Settings { snapshots: 1.0, ..settings(Masks::Stratified) };
     let canvases = setup.canvases(&texts(), &settings).unwrap();
     let mut ratios: Vec<f64> = canvases.iter().map(|canvas| canvas.mask_ratio(1)).collect();
@@ -137,6 +107,48 @@ fn a_block_causal_model_decodes_its_way_to_every_mask_ratio() {
         // Blocks are filled from left to right: behind one with masks, all is masked.
         let first = canvas.outputs[0] / 8 * 8 + 8;
         assert!((first..canvas.ids.len()).all(|p| canvas.ids[p] == 1), "{canvas:?}");
+    }
+}
+
+/// Every canvas of a decode.
+struct Stations(Vec<Vec<u32>>);
+
+impl Trace for Stations {
+    fn step(&mut self, event: &StepEvent<'_>) {
+        self.0.push(event.canvas.to_vec());
+    }
+}
+
+#[test]
+fn snapshots_are_what_the_whole_model_decodes_its_way_through() {
+    for (attention, blocks) in
+        [(Attention::Bidirectional, None), (Attention::BlockCausal(8), Some(8))]
+    {
+        let config = ModelConfig { features: Features { attention, ..Features::PLAIN }, ..CONFIG };
+        let settings = Settings { snapshots: 1.0, ..settings(Masks::Stratified) };
+        let canvases = Setup::new(config, &Noise(config), 2).canvases(&texts(), &settings).unwrap();
+        let runtime = Runtime::Float(Box::new(reference(config, &Noise(config))));
+        let settings =
+            RunSettings { canvas: 48, threads: 1, kernels: Choice::default(), needs: Needs::NONE };
+        for canvas in &canvases {
+            let (length, prompt) = (canvas.answer.len(), &canvas.ids[..canvas.answer.start]);
+            let mut memories = (Memory::default(), Memory::for_session(canvas.ids.len()).unwrap());
+            let mut network = runtime.network(&settings, &mut memories.0).unwrap();
+            let memory = SessionMemory::carve(memories.1.bytes(), canvas.ids.len()).unwrap();
+            let method =
+                demask::Method { policy: TopQ, schedule: Even, eos: FillAll, cache: NoCache };
+            let mut session = Session::new(&mut *network, memory, method);
+            let mut options = Options::one_block(length);
+            options.steps = length.min(16);
+            if let Some(block) = blocks {
+                options.block_length = block;
+                options.steps = (canvas.ids.len().div_ceil(block) - prompt.len() / block) * block;
+            }
+            session.begin(prompt, length, options).unwrap();
+            let mut stations = Stations(vec![[prompt, &vec![1; length]].concat()]);
+            while session.step(&mut stations).unwrap() == Progress::Running {}
+            assert!(stations.0.contains(&canvas.ids), "{attention:?}: {canvas:?}");
+        }
     }
 }
 
@@ -166,7 +178,7 @@ fn every_kind_of_file_is_calibrated_on() {
 #[test]
 fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
     let run = |threads, method| {
-        let setup = Setup::new(CONFIG, &Noise, threads);
+        let setup = Setup::new(CONFIG, &Noise(CONFIG), threads);
         let (shown, formats) = (shown(&setup), formats());
         let (layered, outcomes) = rounded(&setup, &shown, &formats, method, None);
         let canvases =
@@ -192,7 +204,7 @@ fn error_feedback_beats_rounding_to_nearest_on_any_number_of_threads() {
 fn a_run_that_was_killed_goes_on_to_the_same_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.dmk.partial");
-    let setup = Setup::new(CONFIG, &Noise, 2);
+    let setup = Setup::new(CONFIG, &Noise(CONFIG), 2);
     let (shown, formats) = (shown(&setup), formats());
     let digest = setup.digest(&shown, &formats, Method::Gptq).unwrap();
     let open = |digest| Partial::open(&path, digest, &CONFIG).unwrap();
@@ -247,6 +259,12 @@ fn every_family_is_rounded_whole() {
         let setup = Setup::new(config, &weights, 2);
         let settings = Settings { canvases: 6, snapshots: 0.0, ..Settings::default() };
         let canvases = setup.canvases(&texts, &settings).unwrap();
+        let streamed =
+            Streamed::new(config, |role, first, out| weights.read_rows(role, first, out));
+        let whole = reference(config, &weights);
+        let ids: Vec<&[u32]> = canvases.iter().map(|canvas| &canvas.ids[..]).collect();
+        let expected: Vec<_> = ids.iter().map(|ids| whole.hidden(ids).unwrap()).collect();
+        assert_eq!(streamed.hidden(&ids).unwrap(), expected, "{}", path.display());
         let causal = config.mask_id == config.vocab_size;
         assert_eq!(canvases.iter().all(|c| c.mask_ratio(config.mask_id) == 0.0), causal);
         let shown = setup.show(canvases, &RowWeights::default()).unwrap();
@@ -264,10 +282,14 @@ fn every_family_is_rounded_whole() {
     }
 }
 
-fn logits(config: ModelConfig, source: &dyn WeightSource, ids: &[u32]) -> Vec<f32> {
+fn reference(config: ModelConfig, source: &dyn WeightSource) -> ReferenceModel {
     let read = |role, rows: Range<usize>, out: &mut [f32]| source.read_rows(role, rows.start, out);
+    ReferenceModel::from_rows(config, read).unwrap()
+}
+
+fn logits(config: ModelConfig, source: &dyn WeightSource, ids: &[u32]) -> Vec<f32> {
     let every: Vec<usize> = (0..ids.len()).collect();
-    ReferenceModel::from_rows(config, read).unwrap().logits(ids, &every).unwrap()
+    reference(config, source).logits(ids, &every).unwrap()
 }
 
 #[test]
@@ -307,13 +329,15 @@ fn a_rotated_model_is_the_same_model() {
     }
     assert!(tried >= 5, "{tried} families");
     // Tied, with a norm that has to go into the head.
-    let rotated = Rotated::new(&Noise, CONFIG).unwrap();
+    let rotated = Rotated::new(&Noise(CONFIG), CONFIG).unwrap();
     assert!(!rotated.config().tied_head);
-    let (before, after) =
-        (logits(CONFIG, &Noise, &[5, 6, 1]), logits(*rotated.config(), &rotated, &[5, 6, 1]));
+    let (before, after) = (
+        logits(CONFIG, &Noise(CONFIG), &[5, 6, 1]),
+        logits(*rotated.config(), &rotated, &[5, 6, 1]),
+    );
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4 * 5.0));
     let odd = ModelConfig { model_dim: 36, ..CONFIG };
-    assert!(Rotated::new(&Noise, odd).is_err_and(|error| error.to_string().contains("36")));
+    assert!(Rotated::new(&Noise(CONFIG), odd).is_err_and(|error| error.to_string().contains("36")));
 }
 
 fn demask(args: &[&str]) -> Result<serde_json::Value, String> {

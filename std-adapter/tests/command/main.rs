@@ -8,6 +8,8 @@ mod firmware_log;
 mod gguf_files;
 #[path = "../gguf_models/mod.rs"]
 mod gguf_models;
+#[path = "../noise/mod.rs"]
+mod noise;
 #[path = "../../../firmware-demo/src/print.rs"]
 mod print;
 #[path = "../../../firmware-demo/src/step_line.rs"]
