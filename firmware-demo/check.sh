@@ -5,7 +5,8 @@
 # that there are no decoders but those that the program names.
 #
 # For cortex-m4f the program with the features `methods` and `trace` is checked too: one decoder of each
-# kind, step by step; and the smallest model with 256 KiB of flash for everything and 128 KiB of RAM.
+# kind, step by step, with a trained filter in the image, and with a block-causal model; and the smallest
+# model with 256 KiB of flash for everything and 128 KiB of RAM.
 #
 #   ./check.sh [cortex-m4f|cortex-m7|rv32|all]
 #
@@ -153,10 +154,10 @@ choose_features() {
     case $1 in
     prompts) features=() decoders=$(printf '%s\n' plans::whole policies::threshold) ;;
     methods)
-        features=(--features methods,trace)
-        decoders=$(printf '%s\n' eos_rules::EosRamp plans::{block_start,dkv,suffix,whole} \
-            policies::{credit,dream,entropy_bound,klass,local_leap,prophet,remdm,saber,slow_fast,top,wino} \
-            schedules::dream_grid)
+        features=(--features "methods,trace,families")
+        decoders=$(printf '%s\n' eos_rules::EosRamp plans::{block,block_start,dkv,suffix,whole} \
+            policies::{credit,daedal,dream,entropy_bound,klass,learn2pd,local_leap,prophet,remdm} \
+            policies::{saber,slow_fast,threshold,top,wino} schedules::dream_grid)
         ;;
     esac
 }
@@ -243,9 +244,13 @@ smallest=$(realpath ../models/intents-tiny-q4.dmk)
 images=()
 if [ -n "${DEMASK_IMAGE:-}" ]; then
     images=("$(cd "$start_folder" && realpath -e "$DEMASK_IMAGE")")
+    methods_images=("${images[0]}")
 else
     images=("$(realpath ../models/intents-q4.dmk)" "$(realpath -m "$out/intents-q8.dmk")")
     "$demask" quantize ../models/intents "${images[1]}" --type q8 --json >/dev/null
+    methods_images=("$(realpath -m "$out/with-filter.dmk")" "$(realpath ../models/bard-q4.dmk)")
+    "$demask" train-filter "${images[0]}" --out "${methods_images[0]}" --task ../models/intents/valid.jsonl \
+        --limit 30 --gen-length 32 --block-length 32 --epochs 20 --json >/dev/null
 fi
 unset DEMASK_IMAGE DEMASK_MEMORY
 
@@ -255,8 +260,10 @@ for image in "${images[@]}"; do
 done
 # RV32 without a float unit would take many minutes, and a Cortex-M7 runs the same program.
 if [ "${machines[0]}" = cortex-m4f ]; then
-    check_host methods "${images[0]}"
-    check cortex-m4f "${images[0]}" methods
+    for image in "${methods_images[@]}"; do
+        check_host methods "$image"
+        check cortex-m4f "$image" methods
+    done
     # What does not fit this memory does not link.
     check_host prompts "$smallest"
     DEMASK_MEMORY=memory/small.x check cortex-m4f "$smallest" prompts

@@ -26,7 +26,7 @@ use methods as program;
 use prompts as program;
 
 pub use print::Console;
-pub use program::LIMITS;
+pub use program::limits;
 
 use demask::cache::CachePlan;
 use demask::decode::{CommitPolicy, EosPolicy, Schedule};

@@ -12,8 +12,8 @@ mod panic;
 
 use demask::Plan;
 use demask::image::peek_config;
-use demask_firmware_demo::LIMITS;
 use demask_firmware_demo::arena::Arena;
+use demask_firmware_demo::limits;
 
 /// The model image, read where it lies. It is aligned as the format asks, and on a device it goes
 /// to a section of its own, in flash.
@@ -24,7 +24,7 @@ const BYTES: &[u8; include_bytes!(env!("DEMASK_IMAGE_PATH")).len()] =
 
 /// What the engine needs for this image, known when the program is compiled.
 const PLAN: Plan = match peek_config(BYTES) {
-    Ok(config) => match Plan::new(&config, &LIMITS) {
+    Ok(config) => match Plan::new(&config, &limits(&config)) {
         Ok(plan) => plan,
         Err(_) => panic!("the model does not fit the address space"),
     },

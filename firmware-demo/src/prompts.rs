@@ -2,13 +2,18 @@
 
 use crate::{Board, Problem, answer, write_prompt};
 use demask::decode::{Needs, Threshold};
-use demask::image::ModelImage;
+use demask::image::{ModelConfig, ModelImage};
 use demask::kernels::{NATIVE, Native};
 use demask::{Engine, Kernels, Limits, Method, Options, Plan, Serial, Session};
 
-/// What the demo asks of the engine: prompt and answer of up to 96 tokens, on one core.
-pub const LIMITS: Limits =
-    Limits { canvas: 96, tile: 8, layout: Native::LAYOUT, workers: 1, needs: Needs::NONE };
+/// Tokens of prompt and answer at most.
+const CANVAS: usize = 96;
+
+/// What the demo asks of the engine, for whatever model: that much text, on one core.
+#[must_use]
+pub const fn limits(_: &ModelConfig) -> Limits {
+    Limits { canvas: CANVAS, tile: 8, layout: Native::LAYOUT, workers: 1, needs: Needs::NONE }
+}
 
 /// In the form the model was trained on: lower case, no punctuation. The leading space is dropped
 /// if the model does not ask for it.
@@ -36,7 +41,7 @@ pub(crate) fn decode_all<B: Board>(
     let engine = Engine::new(image, for_engine, NATIVE, Serial)?;
     let mut session = Session::new(engine, for_session, Method::with_policy(POLICY));
     for prompt in PROMPTS {
-        let mut canvas = [0; LIMITS.canvas];
+        let mut canvas = [0; CANVAS];
         let canvas = write_prompt(image.prompt(), tokenizer, prompt, &mut canvas)?;
         session.begin(canvas, GENERATED, Options::one_block(GENERATED))?;
         board.text("\nprompt:");
