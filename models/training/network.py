@@ -54,6 +54,7 @@ class Block(nn.Module):
         self.gate = nn.Linear(d, c["ffn"], bias=False)
         self.up = nn.Linear(d, c["ffn"], bias=False)
         self.down = nn.Linear(c["ffn"], d, bias=False)
+        self.dropout = nn.Dropout(c.get("dropout", 0.0))
 
     def attention(self, x, bias, cos, sin):
         batch, rows, _ = x.shape
@@ -70,15 +71,16 @@ class Block(nn.Module):
         return self.output(out.transpose(1, 2).reshape(batch, rows, -1))
 
     def forward(self, x, bias, cos, sin):
-        x = x + self.attention(self.attention_norm(x), bias, cos, sin)
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias, cos, sin))
         y = self.ffn_norm(x)
-        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+        return x + self.dropout(self.down(F.silu(self.gate(y)) * self.up(y)))
 
 
 class MaskedDiffusion(nn.Module):
     """c: vocabulary, d, layers, heads, kv_heads, ffn; head_norms where queries and keys are normalized
-    head by head (Qwen 3). The head is the embedding. tags: kinds of words that a tagger tells apart
-    after two thirds of the blocks; it only helps training."""
+    head by head (Qwen 3); dropout, in training, of what the blocks add to the rows. The head is the
+    embedding. tags: kinds of words that a tagger tells apart after two thirds of the blocks; it only helps
+    training."""
 
     def __init__(self, c):
         super().__init__()

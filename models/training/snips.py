@@ -51,13 +51,33 @@ def render(intent, segments):
     return utterance, json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
 
 
+class Spelling:
+    """Words that are spelled like given ones: each letter follows the last three, or two, as it does there."""
+
+    def __init__(self, known):
+        self.following = collections.defaultdict(list)
+        for word in known:
+            letters = "^^^" + word + "$"
+            for at in range(3, len(letters)):
+                for order in (2, 3):
+                    self.following[letters[at - order : at]].append(letters[at])
+
+    def __call__(self, rng):
+        letters = "^^^"
+        while not letters.endswith("$") and len(letters) < 16:
+            order = 3 if rng.random() < 0.7 else 2
+            letters += rng.choice(self.following[letters[-order:]])
+        return letters.strip("^$") or self(rng)
+
+
 class Augmentation:
     """Examples with other slot values, so that values are copied and not remembered.
 
     A value is replaced by one of the same slot in any intent, or by one that no example has. The latter
     happens as often as it will later, which is about the share of the slot's values that occur once (Good
-    and Turing): nearly always for the title of a film, never for a state. So what is known of a value is
-    worth learning where values come again, and its surroundings where they do not.
+    and Turing): nearly always for the name of a city, hardly ever for a country, never for a state. So what
+    is known of a value is worth learning where values come again, and its surroundings and its spelling
+    where they do not. The words of a new value are new by the same rule.
     """
 
     def __init__(self, examples):
@@ -66,38 +86,46 @@ class Augmentation:
             for slot, value in segments:
                 if slot:
                     self.occurring[slot].append(value)
-        self.new = {}
-        for slot, values in self.occurring.items():
-            times = collections.Counter(map(tuple, values))
-            self.new[slot] = sum(n == 1 for n in times.values()) / len(values)
-        self.words = sorted({w for values in self.occurring.values() for v in values for w in v})
+        self.words = {slot: [w for v in values for w in v] for slot, values in self.occurring.items()}
+        self.all_words = sorted({w for words in self.words.values() for w in words})
+        self.new = {slot: share_of_new(map(tuple, values)) for slot, values in self.occurring.items()}
+        self.new_word = {slot: share_of_new(words) for slot, words in self.words.items()}
+        self.spelling = {slot: Spelling(sorted(set(words))) for slot, words in self.words.items()}
 
     def __call__(self, example, rng):
         intent, segments = example
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
             return example
         return intent, [(slot, self.value(slot, value, rng)) for slot, value in segments]
 
     def value(self, slot, value, rng):
-        if slot is None or rng.random() < 0.35:
+        if slot is None or rng.random() < 0.25:
             return value
         values = self.occurring[slot]
         if rng.random() >= self.new[slot]:
             return rng.choice(values)
-        chance = rng.random()
-        if chance < 0.35:  # an unchanged one is new to what surrounds it
-            return rng.choice(values)
-        if chance < 0.65:  # the beginning of one and the end of another
-            first, second = rng.choice(values), rng.choice(values)
-            return (first[: rng.randint(1, len(first))] + second[rng.randint(0, len(second)) :])[:12]
-        if chance < 0.8:
-            return [rng.choice(self.words) if rng.random() < 0.7 else word for word in value]
-        return [self.letters(rng) if rng.random() < 0.5 else word for word in value]
+        made = rng.choice(values)
+        if rng.random() < 0.4:  # the beginning of one and the end of another
+            other = rng.choice(values)
+            made = (made[: rng.randint(1, len(made))] + other[rng.randint(0, len(other)) :])[:12]
+        return [self.word(slot, word, rng) for word in made]
+
+    def word(self, slot, word, rng):
+        """The word of a new value, or another one in its place."""
+        if rng.random() < self.new_word[slot]:
+            return rng.choice(self.all_words) if rng.random() < 0.3 else self.spelling[slot](rng)
+        return self.letters(rng) if rng.random() < 0.05 else word
 
     def letters(self, rng):
         """Syllables of other words."""
-        first, second = rng.choice(self.words), rng.choice(self.words)
+        first, second = rng.choice(self.all_words), rng.choice(self.all_words)
         return first[: rng.randint(1, 5)] + second[-rng.randint(1, 5) :]
+
+
+def share_of_new(things):
+    """How often the next one will be one that is not among these: the share of those that occur once."""
+    times = collections.Counter(things)
+    return sum(n == 1 for n in times.values()) / max(times.total(), 1)
 
 
 def pairs(text):

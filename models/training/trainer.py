@@ -35,11 +35,12 @@ def add_arguments(p):
     p.add_argument("--ffn", type=int, default=384)
     p.add_argument("--batch", type=int, default=128, help="rows per step")
     p.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    p.add_argument("--dropout", type=float, default=0.0, help="of what the blocks add to the rows")
     p.add_argument("--weight-decay", type=float, default=0.1)
     p.add_argument("--steps", type=int, default=8000)
     p.add_argument("--fall", type=float, default=0.3, help="share of the steps in which the rate falls")
     p.add_argument("--average", type=float, default=0.998, help="decay of the average of the weights")
-    p.add_argument("--teacher", help="checkpoint of a model to learn from as well")
+    p.add_argument("--teacher", nargs="+", help="checkpoints of models to learn from as well")
     p.add_argument("--every", type=int, default=500, help="steps between evaluations and checkpoints")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seed", type=int, default=0)
@@ -49,7 +50,7 @@ def add_arguments(p):
 def network(args, vocabulary, **more):
     net = MaskedDiffusion(dict(
         vocabulary=vocabulary, d=args.d, layers=args.layers, heads=args.heads,
-        kv_heads=args.kv_heads, ffn=args.ffn, **more,
+        kv_heads=args.kv_heads, ffn=args.ffn, dropout=args.dropout, **more,
     ))
     print(f"{sum(p.numel() for p in net.parameters())} parameters")
     return net
@@ -89,20 +90,22 @@ def share_of_rate(step, args):
 
 
 class Teacher:
-    """What another network says of masked tokens, whatever its ids for them."""
+    """What other networks say of masked tokens, on average; whatever their ids for them."""
 
-    def __init__(self, checkpoint, ids):
-        self.net = compiled(restore(checkpoint))
+    def __init__(self, checkpoints, ids):
+        self.nets = [compiled(restore(checkpoint)) for checkpoint in checkpoints]
         self.ids = None if ids is None else torch.tensor(ids)
 
     @torch.no_grad()
     def __call__(self, inputs, masked):
-        noisy, *rest = inputs
+        return sum(self.probabilities(net, *inputs, masked) for net in self.nets) / len(self.nets)
+
+    def probabilities(self, net, noisy, bias, copies, masked):
         if self.ids is not None:
             noisy = self.ids[noisy]
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.net.head(self.net.trunk(noisy, *rest)[masked]).float()
-        return logits if self.ids is None else logits[:, self.ids]
+            logits = net.head(net.trunk(noisy, bias, copies)[masked]).float()
+        return F.softmax(logits if self.ids is None else logits[:, self.ids], -1)
 
 
 def loss_of(net, part, teacher=None):
@@ -114,7 +117,7 @@ def loss_of(net, part, teacher=None):
         logits = net.head(last[masked]).float()
     losses = F.cross_entropy(logits, target, reduction="none")
     if teacher is not None:
-        taught = F.softmax(teacher(inputs, masked), -1)
+        taught = teacher(inputs, masked)
         losses = 0.5 * losses + 0.5 * -(taught * F.log_softmax(logits, -1)).sum(-1)
     loss = (losses * weight).sum()
     if "tags" in part:
