@@ -1,7 +1,7 @@
 //! `demask train-filter`: the network of the learn2pd policy, trained for a model.
 
 use super::image::{refuse_same_file, sections_of, write};
-use super::options::{DecodeArgs, MachineArgs, ModelArgs};
+use super::options::{DecodeArgs, Decoding, MachineArgs, ModelArgs};
 use super::solve::Solver;
 use super::table::thousands;
 use super::{CliError, Problem};
@@ -130,33 +130,35 @@ fn trace_all(
     if count == 0 {
         return Err(CliError::new("--limit 0 leaves nothing to learn from; give a larger number"));
     }
+    let prepare = |number: usize| {
+        // Files are often sorted: the first ones may all be of one kind.
+        let at = number * task.len() / count;
+        let named = |problem| CliError::new(format!("prompt {} of the task: {problem}", at + 1));
+        solver.prepare(&task.prompt(at), &decode).map_err(named)
+    };
+    // All of them before the first is decoded: who waits for minutes wants no refusal then.
+    let prompts = (0..count).map(prepare).collect::<Result<Vec<_>, _>>()?;
+    let block = |prompt: &(Vec<u32>, Decoding)| prompt.1.options.block_length;
+    if prompts.iter().any(|prompt| block(prompt) != block(&prompts[0])) {
+        return Err(CliError::new(
+            "some prompts leave room for shorter blocks only; give --gen-length and --block-length",
+        ));
+    }
     let bar = progress(count as u64, "{bar:40} {pos}/{len} prompts, {eta} left")?;
     let threads = args.machine.threads();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().problem()?;
-    let one = |number: usize| {
-        // Files are often sorted: the first ones may all be of one kind.
-        let prompt = task.prompt(number * task.len() / count);
-        let (ids, decoding) = solver.prepare(&prompt, &decode)?;
+    let one = |(ids, decoding): &(Vec<u32>, Decoding)| {
         let settings =
             Settings { needs: Needs::BLOCK_ROWS, ..decoding.settings(1, solver.kernels) };
         let mut memory = Memory::default();
         let mut network = runtime.network(&settings, &mut memory).problem()?;
-        let traces = trace(&mut *network, &ids, decoding.length, decoding.options).problem();
+        let traces = trace(&mut *network, ids, decoding.length, decoding.options).problem();
         bar.inc(1);
         traces
     };
-    let traces: Result<Vec<Traces>, CliError> =
-        pool.install(|| (0..count).into_par_iter().map(one).collect());
+    let traces = pool.install(|| prompts.par_iter().map(one).collect());
     bar.finish_and_clear();
-    let traces = traces?;
-    match traces.first() {
-        Some(first) if traces.iter().any(|other| other.block() != first.block()) => {
-            Err(CliError::new(
-                "some prompts leave room for shorter blocks only; give --gen-length and --block-length",
-            ))
-        }
-        _ => Ok(traces),
-    }
+    traces
 }
 
 /// Writes the model with the network; the length of the image.

@@ -86,5 +86,15 @@ fn what_does_not_go_together_is_said() {
     assert!(to(&folder, &[]).contains("quantize"));
     assert!(to("intents", &["--rate", "0"]).contains("--rate"));
     assert!(to("intents", &["--limit", "0"]).contains("--limit"));
+    // The last prompt of many is refused before the first is decoded.
+    let long = temporary("long.jsonl");
+    let mut lines = std::fs::read_to_string(utterances()).unwrap();
+    let segments = [(None::<&str>, "play ".repeat(60))];
+    lines += &serde_json::json!({ "intent": "PlayMusic", "segments": segments }).to_string();
+    std::fs::write(&long, lines).unwrap();
+    let out = temporary("never.dmk");
+    let args = ["train-filter", "intents", "--task", text(&long), "--out", text(&out)];
+    let error = complaint(&[&args[..], &["--limit", "701"]].concat());
+    assert!(error.contains("prompt 701") && error.contains("shorten"), "{error}");
     assert!(!temporary("never.dmk").exists());
 }
