@@ -86,11 +86,11 @@ class Augmentation:
             for slot, value in segments:
                 if slot:
                     self.occurring[slot].append(value)
-        self.words = {slot: [w for v in values for w in v] for slot, values in self.occurring.items()}
-        self.all_words = sorted({w for words in self.words.values() for w in words})
+        words = {slot: [w for v in values for w in v] for slot, values in self.occurring.items()}
+        self.words = sorted({w for of_slot in words.values() for w in of_slot})
         self.new = {slot: share_of_new(map(tuple, values)) for slot, values in self.occurring.items()}
-        self.new_word = {slot: share_of_new(words) for slot, words in self.words.items()}
-        self.spelling = {slot: Spelling(sorted(set(words))) for slot, words in self.words.items()}
+        self.new_word = {slot: share_of_new(of_slot) for slot, of_slot in words.items()}
+        self.spelling = {slot: Spelling(sorted(set(of_slot))) for slot, of_slot in words.items()}
 
     def __call__(self, example, rng):
         intent, segments = example
@@ -113,12 +113,12 @@ class Augmentation:
     def word(self, slot, word, rng):
         """The word of a new value, or another one in its place."""
         if rng.random() < self.new_word[slot]:
-            return rng.choice(self.all_words) if rng.random() < 0.3 else self.spelling[slot](rng)
+            return rng.choice(self.words) if rng.random() < 0.3 else self.spelling[slot](rng)
         return self.letters(rng) if rng.random() < 0.05 else word
 
     def letters(self, rng):
         """Syllables of other words."""
-        first, second = rng.choice(self.all_words), rng.choice(self.all_words)
+        first, second = rng.choice(self.words), rng.choice(self.words)
         return first[: rng.randint(1, 5)] + second[-rng.randint(1, 5) :]
 
 
