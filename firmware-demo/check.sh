@@ -4,9 +4,9 @@
 # panic path is left, that the text fits in 64 KiB without the image, that the image lies in flash, and
 # that there are no decoders but those that the program names.
 #
-# For cortex-m4f the program with the features `methods` and `trace` is checked too: one decoder of each
-# kind, step by step, with a trained filter in the image, and with a block-causal model; and the smallest
-# model with 256 KiB of flash for everything and 128 KiB of RAM.
+# For cortex-m4f the program with the features `methods`, `trace` and `families` is checked too: one decoder
+# of each kind, step by step, with a trained filter in the image, and with a block-causal model; and the
+# smallest model with 256 KiB of flash for everything and 128 KiB of RAM.
 #
 #   ./check.sh [cortex-m4f|cortex-m7|rv32|all]
 #

@@ -83,13 +83,13 @@ pub(crate) fn decode_all<B: Board>(
 
 fn block_causal<B: Board>(demo: &mut Demo<'_, B>) -> Result<(), Problem> {
     demo.decode(
-        "--gen-length 32 --block-length 8 --policy threshold:0.6 --schedule even --cache block --eos stop",
+        "--block-length 8 --policy threshold:0.6 --schedule even --cache block --eos stop",
         Method::with_policy(Threshold(0.6)).with_cache(BlockCache::default()),
         GENERATED,
         QUARTERS,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 4 --policy low-confidence --schedule even --cache sub-block --eos stop",
+        "--block-length 4 --policy low-confidence --schedule even --cache sub-block --eos stop",
         Method::with_policy(TopQ).with_cache(SubBlockCache::default()),
         GENERATED,
         EIGHTHS,
@@ -104,7 +104,7 @@ fn learnt<B: Board>(demo: &mut Demo<'_, B>, filter: CommitFilter<'_>) -> Result<
         return Err(Problem("the network of the filter is too large for this program"));
     }
     demo.decode(
-        "--gen-length 32 --block-length 32 --policy learn2pd --schedule even --cache none --eos stop",
+        "--block-length 32 --policy learn2pd --schedule even --cache none --eos stop",
         Method::with_policy(Learn2pd::new(filter, &mut scratch)),
         GENERATED,
         WHOLE,
@@ -113,70 +113,70 @@ fn learnt<B: Board>(demo: &mut Demo<'_, B>, filter: CommitFilter<'_>) -> Result<
 
 fn bidirectional<B: Board>(demo: &mut Demo<'_, B>) -> Result<(), Problem> {
     demo.decode(
-        "--gen-length 32 --block-length 32 --steps 16 --policy entropy --schedule dream --cache none --eos stop",
+        "--block-length 32 --steps 16 --policy entropy --schedule dream --cache none --eos stop",
         Method::with_policy(Dream::new(Rank::Entropy)).with_schedule(DreamGrid::default()),
         GENERATED,
         PAIRS,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 16 --policy local-leap --schedule even --cache dual --eos stop",
+        "--block-length 16 --policy local-leap --schedule even --cache dual --eos stop",
         Method::with_policy(LocalLeap::default()).with_cache(DualCache::default()),
         GENERATED,
         HALVES,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --steps 16 --policy prophet+low-confidence --schedule even --cache none --eos stop",
+        "--block-length 32 --steps 16 --policy prophet+low-confidence --schedule even --cache none --eos stop",
         Method::with_policy(Prophet::new(TopQ)),
         GENERATED,
         PAIRS,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --steps 16 --policy low-confidence --schedule even --cache none --eos eoser+stop",
+        "--block-length 32 --steps 16 --policy low-confidence --schedule even --cache none --eos eoser+stop",
         Method::with_policy(TopQ).with_eos(EosRamp::linear().then(StopAtEos)),
         GENERATED,
         PAIRS,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 16 --policy wino --schedule even --cache none --eos stop",
+        "--block-length 16 --policy wino --schedule even --cache none --eos stop",
         Method::with_policy(Wino::default()),
         GENERATED,
         HALVES,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --policy saber --schedule even --cache none --eos stop",
+        "--block-length 32 --policy saber --schedule even --cache none --eos stop",
         Method::with_policy(Saber::llada(&mut [[0.0; 2]; TEXT])),
         GENERATED,
         WHOLE,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --steps 32 --temperature 1 --top-p 0.9 --policy remdm-conf --schedule even --cache none --eos stop",
+        "--block-length 32 --steps 32 --temperature 1 --top-p 0.9 --policy remdm-conf --schedule even --cache none --eos stop",
         Method::with_policy(Remdm::by_confidence(&mut [0.0; TEXT])),
         GENERATED,
         DRAWN,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --steps 16 --policy klass --schedule even --cache none --eos stop",
+        "--block-length 32 --steps 16 --policy klass --schedule even --cache none --eos stop",
         Method::with_policy(Klass::new(&mut [0; TEXT])),
         GENERATED,
         PAIRS,
     )?;
     demo.credit()?;
     demo.decode(
-        "--gen-length 32 --block-length 32 --policy entropy-bound --schedule even --cache dkv-decode:refresh=4 --eos stop",
+        "--block-length 32 --policy entropy-bound --schedule even --cache dkv-decode:refresh=4 --eos stop",
         Method::with_policy(EntropyBound::default())
             .with_cache(DkvCache::decode(&mut [0; TEXT.div_ceil(8)]).refreshed_every(4)),
         GENERATED,
         WHOLE,
     )?;
     demo.decode(
-        "--gen-length 32 --block-length 8 --policy slow-fast --schedule even --cache suffix-window:window=8+prefix --eos stop",
+        "--block-length 8 --policy slow-fast --schedule even --cache suffix-window:window=8+prefix --eos stop",
         Method::with_policy(SlowFast::default())
             .with_cache(SuffixWindow::whole(PrefixCache::default(), &mut [0; TEXT], 8)),
         GENERATED,
         QUARTERS,
     )?;
     demo.decode(
-        "--gen-length 8 --block-length 8 --policy daedal:longest=32 --schedule even --cache none --eos stop",
+        "--block-length 8 --policy daedal:longest=32 --schedule even --cache none --eos stop",
         Method::with_policy(Daedal::new(GENERATED)),
         SHORT,
         Options::one_block(SHORT),
@@ -199,14 +199,15 @@ impl<B: Board> Demo<'_, B> {
         let mut pairs = [[CreditPair { id: 0, credit: 0.0 }; CREDITS]; TEXT];
         let mut bias = [LogitBias { position: 0, id: 0, nats: 0.0 }; TEXT * CREDITS];
         self.decode(
-            "--gen-length 32 --block-length 32 --policy credit --schedule even --cache none --eos stop",
+            "--block-length 32 --policy credit --schedule even --cache none --eos stop",
             Method::with_policy(Credit::new(0.9, &mut pairs, &mut bias)),
             GENERATED,
             WHOLE,
         )
     }
 
-    /// Decodes the prompt once. `name` is the method and its options as `demask run` takes them.
+    /// Decodes `generated` tokens behind the prompt. `name` is the method and its options as `demask run`
+    /// takes them.
     #[inline(never)]
     fn decode<P, S, X, C>(
         &mut self,
@@ -236,7 +237,9 @@ impl<B: Board> Demo<'_, B> {
         session.begin(canvas, generated, options)?;
         self.board.text("\nprompt:");
         self.board.text(self.prompt);
-        self.board.text("\nmethod: ");
+        self.board.text("\nmethod: --gen-length ");
+        self.board.number(generated as u64);
+        self.board.text(" ");
         self.board.text(name);
         self.board.text("\n");
         answer(self.board, &mut session, self.image, self.tokenizer)
